@@ -1,0 +1,238 @@
+"""`aivj …`: a thin skin over the rooms and over Dagster."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
+
+app = typer.Typer(
+    name="aivj", help="Render, embed, cluster, index and gate libraries of MilkDrop presets.", no_args_is_help=True,
+    pretty_exceptions_enable=False, add_completion=False,
+)  # fmt: skip
+pack_app = typer.Typer(help="Make and look at packs.", no_args_is_help=True)
+app.add_typer(pack_app, name="pack")
+
+console = Console(soft_wrap=False)
+EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+STARTER_PACK = "starter"
+
+RootOption = Annotated[
+    Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
+]
+EmbedderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", help="openclip, an OpenCLIP model name, efficientnet-lite0 (offline), or auto (demo only)."
+    ),
+]
+PretrainedOption = Annotated[
+    str | None, typer.Option("--pretrained", help="OpenCLIP weights: a tag, or the path of a checkpoint.")
+]
+KOption = Annotated[
+    int | None, typer.Option("--k", min=1, help="Number of clusters; by default 64, fewer in small packs.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="A rendering parameter, e.g. --set warmupFrames=90; may be repeated.")
+]
+
+
+def data_root(root: Path | None) -> DataRoot:
+    """Return the data root of a command and let the steps of its runs see the same one."""
+    if root is not None:
+        os.environ["AIVJ_ROOT"] = str(root.expanduser().resolve())
+    return resolve_data_root(os.environ)
+
+
+@app.command()
+def setup() -> None:
+    """Get the web engine (npm packages) and a browser."""
+    from aivj_assets.render.provision import provide
+
+    provide(os.environ, engine_dir=web_engine_dir(os.environ), echo=lambda text: console.print(text, highlight=False))
+
+
+@app.command()
+def demo(
+    presets: Annotated[int, typer.Option("--presets", min=1, help="Presets of the starter pack.")] = 60,
+    k: KOption = None,
+    embedder: EmbedderOption = "auto",
+    pretrained: PretrainedOption = None,
+    root: RootOption = None,
+) -> None:
+    """Run the main job on a starter pack of real presets and print a summary."""
+    from aivj_assets.orchestration.commands import BatchOptions, run_and_report
+    from aivj_assets.packs.importer import import_pack
+    from aivj_assets.render.web_engine import ensure_web_engine
+
+    place = data_root(root)
+    engine = ensure_web_engine(web_engine_dir(os.environ), progress=console.print)
+    pack = STARTER_PACK if presets == 60 else f"{STARTER_PACK}-{presets}"
+    with counting("Importing presets") as progress:
+        import_pack(place, engine.package("butterchurn-presets"), pack, limit=presets, progress=progress)
+    options = BatchOptions(k=k, embedder=embedder, pretrained=pretrained)
+    raise typer.Exit(run_and_report(console, place, BatchKey(pack), options))
+
+
+@app.command()
+def run(
+    batch: Annotated[str, typer.Argument(help="Batch: <pack> or <pack>/batch-0001.")],
+    k: KOption = None,
+    embedder: EmbedderOption = None,
+    pretrained: PretrainedOption = None,
+    set_: SetOption = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Materialise only this asset; may be repeated.")
+    ] = None,
+    root: RootOption = None,
+) -> None:
+    """Run the main job for one batch, resuming where an earlier run stopped, and publish its pack."""
+    from aivj_assets.orchestration.commands import BatchOptions, run_and_report
+
+    options = BatchOptions(
+        k=k, embedder=embedder, pretrained=pretrained, render=parse_settings(set_ or []), only=only or []
+    )
+    raise typer.Exit(run_and_report(console, data_root(root), BatchKey.parse(batch), options))
+
+
+@app.command()
+def publish(pack: Annotated[str, typer.Argument(help="Pack to publish.")], root: RootOption = None) -> None:
+    """Publish a pack's style index and policy from its accepted batches."""
+    from aivj_assets.orchestration.commands import publish_and_report
+
+    raise typer.Exit(publish_and_report(console, data_root(root), pack))
+
+
+@app.command()
+def gates(
+    pack: Annotated[str | None, typer.Argument(help="Pack or batch; by default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Show which batch stands where; exit status 0 only when all asked for are accepted."""
+    from aivj_assets.orchestration.commands import gate_rows
+    from aivj_assets.report.console import print_gates
+    from aivj_assets.report.record import gate_lines
+
+    rows = gate_rows(data_root(root), pack)
+    if as_json:
+        listing = [
+            {
+                "batch": batch.key,
+                "accepted": problem is None,
+                "problem": problem,
+                "gates": [line.to_json() for line in gate_lines(verdicts)],
+            }
+            for batch, verdicts, problem in rows
+        ]
+        typer.echo(json.dumps(listing, indent=2, ensure_ascii=False))
+    else:
+        print_gates(console, rows)
+    raise typer.Exit(0 if rows and all(problem is None for _, _, problem in rows) else EXIT_FAILED)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 3000,
+    embedder: EmbedderOption = None,
+    pretrained: PretrainedOption = None,
+    root: RootOption = None,
+) -> None:
+    """Start Dagster's web UI and daemon on 127.0.0.1; Ctrl-C stops both."""
+    from aivj_assets.orchestration.ui import serve_ui
+
+    raise typer.Exit(serve_ui(console, data_root(root), port=port, embedder=embedder, pretrained=pretrained))
+
+
+@pack_app.command("import")
+def pack_import(
+    source: Annotated[str, typer.Argument(help="Folder of .milk or .json presets, or 'butterchurn-presets'.")],
+    pack: Annotated[str, typer.Option("--pack", help="Name of the pack.")],
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Take a random sample of so many usable presets.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the sample.")] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Keep one of several presets with the same content.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Make the pack anew from another source.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Make a pack: copy presets under public/presets/<pack> and write its manifest."""
+    from aivj_assets.packs.importer import import_pack
+    from aivj_assets.render.web_engine import ensure_web_engine
+
+    place = data_root(root)
+    origin: str | Path = source
+    if source == "butterchurn-presets" and not Path(source).exists():
+        origin = ensure_web_engine(web_engine_dir(os.environ), progress=console.print).package(source)
+    with counting("Reading presets") as progress:
+        report = import_pack(
+            place, origin, pack, limit=limit, seed=seed, dedupe=dedupe, replace=replace, progress=progress
+        )
+    counts = report.counts
+    copies = sum(len(ids) - 1 for ids in report.duplicates.values())
+    console.print(
+        f"Pack '{pack}': {counts.included} presets of {counts.scanned} scanned, {counts.left_out} left out, "
+        f"{copies} copies of others. Manifest: {place.manifest(BatchKey(pack))}",
+        highlight=False,
+    )
+    for left in report.left_out[:10]:
+        console.print(f"  left out: {left.rel_path}: {left.reason} ({left.detail})", highlight=False, markup=False)
+    console.print(f"Next: aivj run {pack}", highlight=False)
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Return {name: value} of `name=value` pairs; values are JSON where they parse as such, else text."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise UserError(f"--set {pair}: write it as name=value, e.g. --set warmupFrames=90.")
+        try:
+            settings[name] = json.loads(text)
+        except ValueError:
+            settings[name] = text
+    return settings
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Any]:
+    """Show a progress bar; yields a callable (done, total)."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def main() -> None:
+    """Run the command line: one line for a user's mistake, status 130 after Ctrl-C."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print("Error:", str(error), highlight=False, markup=False)
+        sys.exit(EXIT_USER)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What is done is kept; the same command goes on from there.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

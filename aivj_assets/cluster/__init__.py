@@ -1,0 +1,1 @@
+"""Unit vectors to clusters: k-means on the sphere, cluster ids, pictures of them."""

@@ -1,0 +1,123 @@
+"""`frames-index.jsonl`: one line a rendering attempt of a preset; the last line of a preset counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from aivj_assets.contracts.base import ContractModel, first_problem, utc_now
+from aivj_assets.errors import UserError
+from aivj_assets.layout import write_bytes_atomic
+
+INDEX_VERSION = "v0"
+ReasonCode = Literal[
+    "read-failed",
+    "empty",
+    "binary-nul",
+    "preset-load-failed",
+    "shader-compile-failed",
+    "render-failed",
+    "context-lost",
+    "probe-timeout",
+    "watchdog",
+    "wasm-abort",
+    "probe-error",
+    "quality-filter",
+]
+REASON_CODES: tuple[str, ...] = get_args(ReasonCode)
+
+
+class FrameMetrics(ContractModel):
+    """Figures of a preset's captures (CONTRACTS: Metrics). Both lie in 0..1; further figures may follow."""
+
+    avg_luma: float = Field(ge=0, le=1)
+    motion: float = Field(ge=0, le=1)
+
+
+class _Record(ContractModel):
+    version: Literal["v0"] = "v0"
+    at: str = Field(default_factory=utc_now)
+    preset_id: str
+    rel_path: str
+    file_path: str
+    preset_sha256: str | None = None
+    fingerprint: str | None = None
+
+
+class OkRecord(_Record):
+    """A preset whose frames lie on disk; `frames` are relative to the batch's artifact folder."""
+
+    status: Literal["ok"] = "ok"
+    id_hash: str = Field(pattern=r"^[0-9a-f]{16}$")
+    frames: list[str] = Field(min_length=1)
+    metrics: FrameMetrics
+    warnings: list[str] | None = None
+
+
+class FailedRecord(_Record):
+    """A preset without usable frames, and why. Reasons of other tools are kept as they are."""
+
+    status: Literal["failed"] = "failed"
+    reasons: list[str] = Field(min_length=1)
+    error_text: str | None = None
+    metrics: dict[str, float | None] | None = None
+
+
+FrameRecord = Annotated[OkRecord | FailedRecord, Field(discriminator="status")]
+_ADAPTER: TypeAdapter[OkRecord | FailedRecord] = TypeAdapter(FrameRecord)
+
+
+def id_hash(preset_id: str) -> str:
+    """Return the first 16 hex digits of sha1(presetId)."""
+    return hashlib.sha1(preset_id.encode("utf-8"), usedforsecurity=False).hexdigest()[:16]
+
+
+def frame_paths(id_hash_: str, count: int, suffix: str) -> list[str]:
+    """Return `frames/ab/cd/<idHash>/frame-000.<suffix>` … for `count` captures."""
+    folder = f"frames/{id_hash_[:2]}/{id_hash_[2:4]}/{id_hash_}"
+    return [f"{folder}/frame-{number:03d}.{suffix}" for number in range(count)]
+
+
+def encode_record(record: OkRecord | FailedRecord) -> bytes:
+    """Return a record as one JSON line, with its line end."""
+    text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+def whole_length(data: bytes) -> int:
+    """Return how many bytes of an index are whole lines: what follows is a line torn by a crash."""
+    return data.rfind(b"\n") + 1
+
+
+def read_records(path: Path) -> dict[str, OkRecord | FailedRecord]:
+    """Read an index as {presetId: its last record}, in order of first appearance.
+
+    A missing file is empty. A torn last line is dropped. A broken line elsewhere raises `UserError` with its number.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    records: dict[str, OkRecord | FailedRecord] = {}
+    for number, line in enumerate(data[: whole_length(data)].split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = _ADAPTER.validate_json(line)
+        except ValidationError as error:
+            raise UserError(
+                f"{path} line {number} is not as agreed: {first_problem(error)}. Remove the line; its preset is then "
+                "rendered again."
+            ) from None
+        records[record.preset_id] = record
+    return records
+
+
+def write_records(path: Path, records: Iterable[OkRecord | FailedRecord]) -> None:
+    """Write an index whole, one line a record."""
+    write_bytes_atomic(path, b"".join(encode_record(record) for record in records))

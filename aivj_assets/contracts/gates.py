@@ -1,0 +1,198 @@
+"""The gates of a batch, each declared once: checks, guard, tables and pages are made from `GATES`."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
+
+Comparison = Literal[">=", "<", ">"]
+_COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<": operator.lt, ">": operator.gt}
+
+
+@dataclass(frozen=True)
+class BatchFigures:
+    """What the gates measure, over the presets of the submitted manifest.
+
+    `None` means that a figure cannot be computed (no ok preset, a frame missing on disk); `problem` says why.
+    """
+
+    total: int
+    ok: int
+    failed: int
+    failure_reasons: dict[str, int]
+    top_same: int | None
+    unique_first_frames: int | None
+    luma_min: float | None
+    luma_max: float | None
+    motion_min: float | None
+    motion_max: float | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A gate's value (None: cannot be computed) and the counts behind it."""
+
+    value: float | None
+    evidence: dict[str, float | int | str | None]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule a batch must hold: `value <comparison> threshold`."""
+
+    name: str
+    rule: str
+    threshold: float
+    comparison: Comparison
+    remedy: str
+    measure: Callable[[BatchFigures], Measurement] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """A gate applied to a batch. A value that cannot be computed does not pass."""
+
+    gate: Gate
+    value: float | None
+    passed: bool
+    evidence: dict[str, float | int | str | None]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict as one line: value, rule, what to try."""
+        value = "not computable" if self.value is None else f"{self.value:.4g}"
+        text = f"{self.gate.name} is {value}, required {self.gate.comparison} {self.gate.threshold:g}"
+        if self.passed:
+            return f"{text}."
+        why = f" ({self.evidence['problem']})" if self.evidence.get("problem") else ""
+        return f"{text}{why}. Try: {self.gate.remedy}"
+
+
+def _ok_rate(figures: BatchFigures) -> Measurement:
+    return Measurement(
+        figures.ok / figures.total if figures.total else None,
+        {"ok": figures.ok, "failed": figures.failed, "presets": figures.total},
+    )
+
+
+def _top_same(figures: BatchFigures) -> Measurement:
+    return Measurement(
+        figures.top_same / figures.ok if figures.top_same is not None and figures.ok else None,
+        {"top_same": figures.top_same, "unique_first_frames": figures.unique_first_frames, "ok": figures.ok},
+    )
+
+
+def _range(low: float | None, high: float | None, ok: int) -> Measurement:
+    value = None if low is None or high is None else high - low
+    return Measurement(value, {"min": low, "max": high, "ok": ok})
+
+
+GATES: tuple[Gate, ...] = (
+    Gate(
+        "ok_rate",
+        "ok presets / presets of the submitted manifest",
+        0.95,
+        ">=",
+        "look at the failure reasons; timeoutMs 45000 where they are timeouts, refreshEvery 50 when failures rise "
+        "along a long run; take presets out of the manifest that cannot work",
+        _ok_rate,
+    ),
+    Gate(
+        "top_same",
+        "ok presets that share the commonest first frame (SHA-1) / ok presets",
+        0.20,
+        "<",
+        "warmupFrames 90 or captureEvery 60 when frames still look like an initial state; look for copies of a preset",
+        _top_same,
+    ),
+    Gate(
+        "luma_range",
+        "max - min of avgLuma over ok presets",
+        0.3,
+        ">",
+        "warmupFrames 90; look at the contact sheet: all dark or all alike points at the renderer or one-sided presets",
+        lambda figures: _range(figures.luma_min, figures.luma_max, figures.ok),
+    ),
+    Gate(
+        "motion_range",
+        "max - min of motion over ok presets",
+        0.05,
+        ">",
+        "captureEvery 60; check that the audio signal reaches the presets",
+        lambda figures: _range(figures.motion_min, figures.motion_max, figures.ok),
+    ),
+)
+
+
+def evaluate_gates(figures: BatchFigures) -> list[GateVerdict]:
+    """Apply every gate to a batch's figures, in declaration order."""
+    verdicts = []
+    for gate in GATES:
+        measurement = gate.measure(figures)
+        value = measurement.value
+        passed = value is not None and _COMPARE[gate.comparison](value, gate.threshold)
+        evidence = dict(measurement.evidence)
+        if figures.problem:
+            evidence["problem"] = figures.problem
+        verdicts.append(GateVerdict(gate, value, passed, evidence))
+    return verdicts
+
+
+def first_frame_digests(records: Sequence[OkRecord], batch_dir: Path) -> tuple[Counter[str], list[str]]:
+    """Return how often each SHA-1 of frame-000 occurs, and the presets whose first frame cannot be read."""
+    digests: Counter[str] = Counter()
+    unreadable: list[str] = []
+    for record in records:
+        try:
+            data = (batch_dir / record.frames[0]).read_bytes()
+        except OSError:
+            unreadable.append(record.preset_id)
+        else:
+            digests[hashlib.sha1(data, usedforsecurity=False).hexdigest()] += 1
+    return digests, unreadable
+
+
+def measure_batch(
+    preset_ids: Sequence[str], records: Mapping[str, OkRecord | FailedRecord], batch_dir: Path
+) -> BatchFigures:
+    """Compute a batch's figures from its manifest's preset ids, its index and the frames on disk.
+
+    A preset without a record counts as failed. Records of presets that the manifest does not name do not count.
+    """
+    counted = [records[preset_id] for preset_id in preset_ids if preset_id in records]
+    ok = [record for record in counted if isinstance(record, OkRecord)]
+    reasons = Counter(reason for record in counted if isinstance(record, FailedRecord) for reason in record.reasons)
+    if len(counted) < len(preset_ids):
+        reasons["no-record"] = len(preset_ids) - len(counted)
+    digests, unreadable = first_frame_digests(ok, batch_dir)
+    problem = None
+    if unreadable:
+        problem = (
+            f"{len(unreadable)} first frames are missing on disk, e.g. of '{unreadable[0]}'; materialise frames again"
+        )
+    elif not ok:
+        problem = "no preset is ok"
+    usable = bool(ok) and not unreadable
+    luma = [record.metrics.avg_luma for record in ok]
+    motion = [record.metrics.motion for record in ok]
+    return BatchFigures(
+        total=len(preset_ids),
+        ok=len(ok),
+        failed=len(preset_ids) - len(ok),
+        failure_reasons=dict(reasons.most_common()),
+        top_same=max(digests.values()) if usable else None,
+        unique_first_frames=len(digests) if usable else None,
+        luma_min=min(luma, default=None),
+        luma_max=max(luma, default=None),
+        motion_min=min(motion, default=None),
+        motion_max=max(motion, default=None),
+        problem=problem,
+    )

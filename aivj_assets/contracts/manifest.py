@@ -1,0 +1,73 @@
+"""`library-manifest.json`: the presets of a pack or of one of its batches (input)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from aivj_assets.contracts.base import ContractFile, ContractModel
+
+
+class ManifestPreset(ContractModel):
+    """One preset of a manifest."""
+
+    id: str = Field(min_length=1, max_length=1000)
+    label: str
+    rel_path: str = Field(min_length=1)
+    url: str
+    pack: str
+    file_name: str
+    file_size: int = Field(ge=0)
+    meta: dict[str, Any] | None = None
+    danger_flags: Any | None = None
+    band_class: Any | None = None
+    wasm_compat: dict[str, Any] | None = None
+
+
+class Manifest(ContractFile):
+    """A validated manifest: known version, unique ids."""
+
+    version: Literal["v0", "v1", "v2", "v3"]
+    generated_at: str
+    source_root: str
+    total_files_scanned: int = Field(ge=0)
+    total_presets_included: int = Field(ge=0)
+    presets: list[ManifestPreset]
+
+    @model_validator(mode="after")
+    def _ids_name_one_preset_each(self) -> Self:
+        twice = [preset_id for preset_id, count in Counter(preset.id for preset in self.presets).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{len(twice)} preset ids occur more than once, e.g. '{twice[0]}'; give each preset an id of its own"
+            )
+        # `ids.txt` holds one id a line.
+        broken = next(
+            (preset.id for preset in self.presets if re.search(r"[\x00-\x1f\x7f\u2028\u2029]", preset.id)), None
+        )
+        if broken is not None:
+            raise ValueError(f"preset id {broken!r} holds a control character or a line break")
+        return self
+
+
+def preset_slug(text: str, limit: int = 60) -> str:
+    """Return `text` as a slug of `[a-z0-9-]`, at most `limit` long."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].rstrip("-") or "preset"
+
+
+def make_preset_id(pack: str, stem: str, source_rel_path: str) -> str:
+    """Return `<pack>-<slug>-<first 6 hex of md5(relPath in the source)>`."""
+    digest = hashlib.md5(source_rel_path.encode("utf-8"), usedforsecurity=False).hexdigest()
+    return f"{pack}-{preset_slug(stem)}-{digest[:6]}"
+
+
+def split_author_title(label: str) -> tuple[str | None, str]:
+    """Split a MilkDrop file name "Author - Title"; the author is None where the name has no such form."""
+    author, separator, title = label.partition(" - ")
+    if not separator or not author.strip(" $!-_") or not title.strip():
+        return None, label.strip()
+    return author.strip(), title.strip()

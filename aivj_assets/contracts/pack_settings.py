@@ -1,0 +1,42 @@
+"""`aivj-pack.json`: what a person sets for one pack; lies beside the pack's manifest and is optional."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from aivj_assets.contracts.base import ContractFile, ContractModel
+from aivj_assets.layout import DataRoot
+
+PACK_SETTINGS_NAME = "aivj-pack.json"
+
+
+class EmbedderSettings(ContractModel):
+    """Which embedding model; None takes the default of the machine."""
+
+    model: str | None = None
+    pretrained: str | None = None
+    note: str | None = None
+
+
+class ClusterSettings(ContractModel):
+    """How many clusters, and the seed."""
+
+    k: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0)
+
+
+class PackSettings(ContractFile):
+    """Settings of a pack: packs that must be accepted first, rendering parameters, embedder, clusters."""
+
+    requires: list[str] = Field(default_factory=list)
+    render: dict[str, Any] = Field(default_factory=dict)
+    embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
+    clusters: ClusterSettings = Field(default_factory=ClusterSettings)
+
+    @classmethod
+    def of_pack(cls, root: DataRoot, pack: str) -> Self:
+        """Read a pack's settings; without a file all are defaults. Raises `UserError` when the file is malformed."""
+        path = root.pack_dir(pack) / PACK_SETTINGS_NAME
+        return cls.load(path) if path.exists() else cls()

@@ -1,0 +1,101 @@
+"""Rendering parameters: those that decide the pixels, those that do not, and the fingerprint over the first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from aivj_assets.contracts.base import ContractModel
+
+ImageFormat = Literal["webp", "png", "jpeg"]
+SUFFIX_OF_FORMAT: dict[str, str] = {"webp": "webp", "png": "png", "jpeg": "jpg"}
+
+
+class RenderParameters(ContractModel):
+    """Everything a person can set about rendering. Times of the simulation are in frames of 1/`fixedStepFps` s."""
+
+    manifest: str | None = Field(None, description="manifest to render; by default the batch's own")
+    out_dir: str | None = Field(None, description="artifact folder; by default the batch's own")
+    resume: bool = Field(True, description="keep what an earlier run rendered with the same fingerprint")
+    headless: bool = Field(True, description="false shows the browser: for machines whose headless mode has no GPU")
+    time_mode: Literal["fixedStep", "realtime"] = "fixedStep"
+    fixed_step_fps: int = Field(30, ge=1, le=240)
+    prewarm: bool = Field(True, description="one probe call without captures after each browser start")
+    prewarm_timeout_ms: int = Field(90_000, ge=1000)
+    warmup_frames: int = Field(60, ge=0, le=10_000)
+    capture_count: int = Field(3, ge=1, le=32)
+    capture_every: int = Field(30, ge=1, le=10_000)
+    timeout_ms: int = Field(30_000, ge=1000, description="deadline of one preset")
+    refresh_every: int = Field(100, ge=1, description="presets per browser lifetime, which is one mapped step")
+    retry_times: int = Field(2, ge=0, le=10, description="further tries of a preset whose failure may be transient")
+    preset_delay_ms: int | None = Field(
+        None, ge=0, description="pause between presets: 0 with our page, 200 with the app's"
+    )
+    width: int = Field(256, ge=16, le=4096)
+    height: int = Field(144, ge=16, le=4096)
+    out_size: int = Field(224, ge=16, le=2048, description="side of the stored square image, in pixels")
+    format: ImageFormat = "webp"
+    webp_quality: float = Field(0.92, gt=0, le=1)
+    log_every: int = Field(25, ge=1)
+    audio: Literal["synthetic", "silence"] = "synthetic"
+    audio_seed: int = Field(1, ge=0, lt=2**32)
+    bpm: float = Field(128.0, ge=30, le=300)
+    stop_after_sec: float = Field(0.0, ge=0, description="stop between presets after so many seconds; 0 never")
+    probe_url: str | None = Field(
+        None, description="render page of the app instead of our own, e.g. http://127.0.0.1:5174/preset-probe.html"
+    )
+    renderer: Literal["auto", "gpu", "software"] = Field(
+        "auto", description="which WebGL implementation to ask Chromium for"
+    )
+    require_gpu: bool = Field(False, description="refuse to render on a software renderer")
+
+    @model_validator(mode="after")
+    def _delay_follows_the_page(self) -> Self:
+        if self.preset_delay_ms is None:
+            self.preset_delay_ms = 200 if self.probe_url else 0
+        return self
+
+    @property
+    def suffix(self) -> str:
+        """File suffix of the stored images, without the dot."""
+        return SUFFIX_OF_FORMAT[self.format]
+
+    @property
+    def mime(self) -> str:
+        """MIME type of the stored images."""
+        return f"image/{self.format}"
+
+
+PIXEL_FIELDS = (
+    "width", "height", "out_size", "format", "webp_quality", "time_mode", "fixed_step_fps", "warmup_frames",
+    "capture_count", "capture_every", "audio", "audio_seed", "bpm",
+)  # fmt: skip
+
+
+class PageDescription(ContractModel):
+    """What a render page says of itself; part of the pixel parameters. Empty strings where a page does not tell."""
+
+    engine: str
+    engine_version: str
+    page_version: str
+    renderer: str = Field(description="UNMASKED_RENDERER_WEBGL: the GPU or the software renderer")
+
+
+def pixel_parameters(parameters: RenderParameters, page: PageDescription) -> dict[str, Any]:
+    """Return the parameters that decide the pictures, camelCase, in a fixed order."""
+    chosen = parameters.model_dump(mode="json", by_alias=True, include=set(PIXEL_FIELDS))
+    return {**page.model_dump(mode="json", by_alias=True), **chosen}
+
+
+def operational_parameters(parameters: RenderParameters) -> dict[str, Any]:
+    """Return the parameters that do not decide the pictures, camelCase."""
+    return parameters.model_dump(mode="json", by_alias=True, exclude=set(PIXEL_FIELDS), exclude_none=True)
+
+
+def fingerprint(pixels: dict[str, Any]) -> str:
+    """Return the first 16 hex digits of the SHA-256 over the pixel parameters as canonical JSON."""
+    text = json.dumps(pixels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

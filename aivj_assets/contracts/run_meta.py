@@ -1,0 +1,58 @@
+"""`run-meta.json`: everything that decided a batch, its figures and verdicts, and a section for the QA verdict."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from aivj_assets.contracts.base import ContractFile, ContractModel
+
+
+class GateLine(ContractModel):
+    """One gate's verdict."""
+
+    gate: str
+    rule: str
+    value: float | None
+    comparison: str
+    threshold: float
+    passed: bool
+
+    evidence: dict[str, Any]
+
+
+class QaVerdict(ContractModel):
+    """What a person concluded; empty until the samples are reviewed."""
+
+    state: Literal["open", "reviewed"] = "open"
+    verdict: Literal["good", "mixed", "bad"] | None = None
+    reviewer: str | None = None
+    reviewed_at: str | None = None
+    note: str | None = None
+
+
+class RunMeta(ContractFile):
+    """The run record of a batch."""
+
+    version: Literal["v0"] = "v0"
+    generated_at: str
+    batch: str
+    run_id: str
+    fingerprint: str
+    pixel_parameters: dict[str, Any]
+    operational_parameters: dict[str, Any]
+    renderer_class: str
+    browser_version: str
+    packages: dict[str, str]
+    platform: dict[str, str]
+    counts: dict[str, int]
+    failure_reasons_top: list[tuple[str, int]]
+    gates: list[GateLine]
+    embedding_model: dict[str, Any]
+    k: int
+    k_reason: str | None
+    energies: dict[str, int]
+    durations_s: dict[str, float]
+    inputs_sha256: dict[str, str]
+    qa: QaVerdict = Field(default_factory=QaVerdict)

@@ -1,0 +1,1 @@
+"""Frames to unit vectors: OpenCLIP and the offline model behind one protocol."""

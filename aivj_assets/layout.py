@@ -1,0 +1,322 @@
+"""Where everything lies under the data root, and how files get there whole.
+
+Nothing else in the project composes a path of the data root. The functions here take the environment as an argument;
+importing the module reads nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aivj_assets.errors import UserError
+
+DATA_ROOT_VARIABLE = "AIVJ_ROOT"
+MANIFEST_NAME = "library-manifest.json"
+PUBLISHED_PREFIX = "aivj-"
+
+_PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_BATCH_PATTERN = re.compile(r"batch-[0-9]{4,}")
+_WINDOWS_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+# Windows refuses to replace a file that another process (a virus scanner, a viewer) holds open for a moment.
+_REPLACE_ATTEMPTS = 10
+_REPLACE_WAIT_S = 0.1
+
+
+def project_root() -> Path:
+    """Return the checkout's folder: the one that holds the package `aivj_assets`."""
+    return Path(__file__).resolve().parent.parent
+
+
+def resolve_data_root(environ: Mapping[str, str]) -> DataRoot:
+    """Return the data root that `AIVJ_ROOT` names, by default the project's root."""
+    named = environ.get(DATA_ROOT_VARIABLE, "").strip()
+    return DataRoot(Path(named).expanduser().resolve() if named else project_root())
+
+
+def web_engine_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder in which the npm packages of the render page are installed (shared by all data roots)."""
+    named = environ.get("AIVJ_WEB_ENGINE_DIR", "").strip()
+    return Path(named).expanduser().resolve() if named else project_root() / ".aivj" / "web-engine"
+
+
+@dataclass(frozen=True, order=True)
+class BatchKey:
+    """A batch of presets: a whole pack (`starter`) or one part of a split pack (`big/batch-0001`)."""
+
+    pack: str
+    batch: str | None = None
+
+    @classmethod
+    def parse(cls, key: str) -> BatchKey:
+        """Parse a partition key; raises `UserError` when it is not `<pack>` or `<pack>/batch-0001`."""
+        pack, separator, batch = key.partition("/")
+        if separator and not _BATCH_PATTERN.fullmatch(batch):
+            raise UserError(f"'{key}' is no batch: expected <pack> or <pack>/batch-0001.")
+        return cls(check_pack_name(pack), batch or None)
+
+    @property
+    def key(self) -> str:
+        """The partition key."""
+        return f"{self.pack}/{self.batch}" if self.batch else self.pack
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def check_pack_name(pack: str) -> str:
+    """Return `pack` when it can be a folder name everywhere; raises `UserError` otherwise."""
+    if not _PACK_PATTERN.fullmatch(pack) or _WINDOWS_RESERVED.fullmatch(pack) or pack.endswith("."):
+        raise UserError(
+            f"'{pack}' cannot name a pack: use letters, digits, '.', '_' and '-', starting with a letter or digit."
+        )
+    return pack
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """The data root and the places below it (CONTRACTS: Places)."""
+
+    path: Path
+
+    @property
+    def presets_dir(self) -> Path:
+        """`public/presets`: packs and their preset files; every `relPath` is relative to it."""
+        return self.path / "public" / "presets"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """`artifacts/aivj`: what the platform makes, a folder a pack."""
+        return self.path / "artifacts" / "aivj"
+
+    @property
+    def dagster_home(self) -> Path:
+        """`.dagster`: Dagster's own storage."""
+        return self.path / ".dagster"
+
+    def pack_dir(self, pack: str) -> Path:
+        """Return `public/presets/<pack>`, where the manifest lies and the app fetches its JSON."""
+        return self.presets_dir / check_pack_name(pack)
+
+    def import_report(self, pack: str) -> Path:
+        """Return the path of `import-report.json` beside the pack's manifest."""
+        return self.pack_dir(pack) / "import-report.json"
+
+    def import_lock(self, pack: str) -> Path:
+        """Return the path of the lock that keeps two imports out of one pack."""
+        return self.pack_dir(pack) / ".import.lock"
+
+    def imported_files_dir(self, pack: str) -> Path:
+        """Return `public/presets/<pack>/files`, where imported preset files lie."""
+        return self.pack_dir(pack) / "files"
+
+    def manifest(self, batch: BatchKey) -> Path:
+        """Return the path of a batch's `library-manifest.json`."""
+        folder = self.pack_dir(batch.pack)
+        return (folder / "batches" / batch.batch if batch.batch else folder) / MANIFEST_NAME
+
+    def batch(self, batch: BatchKey) -> BatchDir:
+        """Return the artifact folder of a batch."""
+        folder = self.artifacts_dir / batch.pack
+        return BatchDir(folder / batch.batch if batch.batch else folder)
+
+    def published(self, pack: str, name: str) -> Path:
+        """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
+        if not name.startswith(PUBLISHED_PREFIX):
+            raise ValueError(f"published files start with '{PUBLISHED_PREFIX}', not '{name}'")
+        return self.pack_dir(pack) / name
+
+    def find_batches(self) -> list[BatchKey]:
+        """Return the batches whose manifest file exists, sorted by key.
+
+        A pack with a `batches/` folder is split: its root manifest is then no batch. Folders whose names cannot be
+        pack names are passed over.
+        """
+        found: list[BatchKey] = []
+        if not self.presets_dir.is_dir():
+            return found
+        for folder in self.presets_dir.iterdir():
+            if not folder.is_dir() or not _PACK_PATTERN.fullmatch(folder.name):
+                continue
+            parts = folder / "batches"
+            if parts.is_dir():
+                found += [
+                    BatchKey(folder.name, part.name)
+                    for part in parts.iterdir()
+                    if _BATCH_PATTERN.fullmatch(part.name) and (part / MANIFEST_NAME).is_file()
+                ]
+            elif (folder / MANIFEST_NAME).is_file():
+                found.append(BatchKey(folder.name))
+        return sorted(found, key=lambda batch: batch.key)
+
+    def preset_file(self, rel_path: str) -> Path:
+        """Return the file that a manifest's `relPath` names; raises `UserError` when it leaves `public/presets`.
+
+        Absolute paths, drive letters, backslashes, `..` and links that point outside are refused.
+        """
+        parts = PurePosixPath(rel_path).parts
+        if (
+            not rel_path
+            or "\\" in rel_path
+            or ":" in rel_path
+            or "\0" in rel_path
+            or rel_path.startswith("/")
+            or ".." in parts
+        ):
+            raise UserError(
+                f"relPath '{rel_path}' leaves public/presets; use a path below it with '/' between its parts."
+            )
+        base = self.presets_dir.resolve()
+        target = base.joinpath(*parts)
+        if not target.resolve().is_relative_to(base):
+            raise UserError(
+                f"relPath '{rel_path}' leads through a link out of public/presets; copy the file into the pack."
+            )
+        return target
+
+
+@dataclass(frozen=True)
+class BatchDir:
+    """A batch's artifact folder and the files in it (CONTRACTS)."""
+
+    path: Path
+
+    @property
+    def presets_report(self) -> Path:
+        """What validation found, preset by preset."""
+        return self.path / "presets-report.json"
+
+    @property
+    def frames_index(self) -> Path:
+        """`frames-index.jsonl`."""
+        return self.path / "frames-index.jsonl"
+
+    @property
+    def frames_meta(self) -> Path:
+        """Parameters, fingerprint, engine, renderer and counts behind `frames-index.jsonl`."""
+        return self.path / "frames.meta.json"
+
+    @property
+    def frames_dir(self) -> Path:
+        """Captured images, `frames/ab/cd/<idHash>/frame-000.webp`."""
+        return self.path / "frames"
+
+    @property
+    def shard_logs_dir(self) -> Path:
+        """Index lines of a rendering that is under way, one file a shard."""
+        return self.path / "frames-shards"
+
+    @property
+    def render_plan(self) -> Path:
+        """How many presets the rendering under way has to do: {total, todo}."""
+        return self.shard_logs_dir / "plan.json"
+
+    @property
+    def lock(self) -> Path:
+        """Who works on this batch."""
+        return self.path / ".batch-lock.json"
+
+    @property
+    def embeddings(self) -> Path:
+        """`embeddings.npy`."""
+        return self.path / "embeddings.npy"
+
+    @property
+    def embedding_ids(self) -> Path:
+        """`ids.txt`."""
+        return self.path / "ids.txt"
+
+    @property
+    def embeddings_meta(self) -> Path:
+        """`embeddings.meta.json`, the model card."""
+        return self.path / "embeddings.meta.json"
+
+    @property
+    def clusters(self) -> Path:
+        """`clusters.v0.json`."""
+        return self.path / "clusters.v0.json"
+
+    @property
+    def centroids(self) -> Path:
+        """`centroids.npy`."""
+        return self.path / "centroids.npy"
+
+    def style_index(self, version: str) -> Path:
+        """Return `aivj-style-index.<version>.json` (v0 or v1)."""
+        return self.path / f"aivj-style-index.{version}.json"
+
+    @property
+    def style_policy(self) -> Path:
+        """`aivj-style-policy.v0.json`."""
+        return self.path / "aivj-style-policy.v0.json"
+
+    @property
+    def qa_dir(self) -> Path:
+        """`qa-samples/`."""
+        return self.path / "qa-samples"
+
+    @property
+    def run_meta(self) -> Path:
+        """`run-meta.json`."""
+        return self.path / "run-meta.json"
+
+    def frame_folder(self, id_hash: str) -> Path:
+        """Return the folder of one preset's frames; `id_hash` is the first 16 hex digits of sha1(presetId)."""
+        return self.frames_dir / id_hash[:2] / id_hash[2:4] / id_hash
+
+
+def safe_file_stem(text: str, limit: int = 80) -> str:
+    """Return a file-name stem that Windows, macOS and Linux accept: ASCII word characters, at most `limit` long."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-. ")[:limit].rstrip("-. ") or "preset"
+    return f"_{stem}" if _WINDOWS_RESERVED.fullmatch(stem) else stem
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename `source` over `target`, waiting up to a second for a Windows process that holds `target` open."""
+    for attempt in range(_REPLACE_ATTEMPTS):
+        try:
+            source.replace(target)
+        except PermissionError:
+            if os.name != "nt" or attempt == _REPLACE_ATTEMPTS - 1:
+                raise
+            time.sleep(_REPLACE_WAIT_S)
+        else:
+            return
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole: a temporary name in the same folder, flushed, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 text whole, with LF line ends on every platform."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write indented JSON whole. NaN and infinity raise `ValueError`: no browser reads them."""
+    write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,107 @@
+"""`clusters`: k-means on the unit sphere over the batch's embeddings."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from aivj_assets.cluster.choose_k import DEFAULT_K, DEFAULT_PRESETS_PER_CLUSTER
+from aivj_assets.cluster.spherical import ClusterFit, fit_clusters
+from aivj_assets.contracts.clusters import Clusters, save_centroids
+from aivj_assets.contracts.embeddings import load_embeddings
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration.instance import CLUSTER_POOL
+from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.pictures import counts_table
+from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.stages import STAGES
+from aivj_assets.orchestration.step import batch_step
+from aivj_assets.report.pictures import as_markdown_image, bar_chart, project_2d, scatter
+
+
+class ClusterConfig(dg.Config):
+    """How many clusters, and the seed."""
+
+    k: int | None = Field(
+        default=None,
+        description=f"clusters; by default {DEFAULT_K}, fewer in small packs so that a cluster holds about "
+        f"{DEFAULT_PRESETS_PER_CLUSTER} presets. A number given here is taken as it is.",
+    )
+    seed: int = 1
+
+
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["clusters"].inputs),
+    group_name="batch",
+    kinds={"scikitlearn"},
+    pool=CLUSTER_POOL,
+)
+def clusters(
+    context: dg.AssetExecutionContext, config: ClusterConfig, data_root: DataRootResource
+) -> dg.MaterializeResult[Any]:
+    """Cluster every embedded preset; ids are unique within the pack, centroids are kept."""
+    root = data_root.get()
+    with batch_step(context, root, "clusters") as step:
+        embeddings = load_embeddings(step.folder)
+        fit = fit_clusters(
+            embeddings.vectors,
+            embeddings.preset_ids,
+            batch=step.batch.key,
+            requested_k=config.k or DEFAULT_K,
+            presets_per_cluster=1 if config.k else DEFAULT_PRESETS_PER_CLUSTER,
+            seed=config.seed,
+            embeddings_sha256=sha256_file(step.folder.embeddings),
+            first_number=first_free_number(root, step.batch, embeddings.preset_ids),
+        )
+        save_centroids(step.folder.centroids, fit.centroids)
+        fit.clusters.save(step.folder.clusters)
+        return step.result(_facts(fit, config, embeddings.vectors, embeddings.preset_ids))
+
+
+def first_free_number(root: DataRoot, batch: BatchKey, preset_ids: list[str]) -> int:
+    """Return the number from which a batch's cluster ids count: after every id of the pack's other batches.
+
+    Batches of one pack are clustered one at a time, so an id never names two styles of a pack.
+    """
+    del preset_ids
+    highest = -1
+    for other in root.find_batches():
+        path = root.batch(other).clusters
+        if other.pack != batch.pack or other == batch or not path.exists():
+            continue
+        try:
+            numbers = [int(cluster.id[1:]) for cluster in Clusters.load(path).clusters]
+        except UserError as error:
+            raise UserError(f"Cluster ids of batch {other} are not known: {error}") from None
+        highest = max(highest, *numbers)
+    return highest + 1
+
+
+def _facts(fit: ClusterFit, config: ClusterConfig, vectors: Any, preset_ids: list[str]) -> dict[str, Any]:
+    made = fit.clusters
+    sizes = {cluster.id: cluster.size for cluster in made.clusters}
+    groups = [made.assignments[preset_id] for preset_id in preset_ids]
+    return {
+        "k": made.k,
+        "k_reason": made.k_reason or "",
+        "seed": config.seed,
+        "strategy": made.strategy,
+        "presets": len(preset_ids),
+        "mean_cosine_to_centroid": round(fit.mean_cosine, 4),
+        "largest_cluster": max(sizes.values()),
+        "smallest_cluster": min(sizes.values()),
+        "sizes": dg.MetadataValue.md(counts_table("cluster", sizes)),
+        "sizes_picture": dg.MetadataValue.md(
+            as_markdown_image(
+                bar_chart(list(sizes), list(sizes.values()), "Presets per cluster"), alt="presets per cluster"
+            )
+        ),
+        "projection": dg.MetadataValue.md(
+            as_markdown_image(
+                scatter(project_2d(vectors), groups, "Embeddings, first two principal components, by cluster"),
+                alt="2-D projection of the embeddings by cluster",
+            )
+        ),
+    }

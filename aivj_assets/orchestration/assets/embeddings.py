@@ -1,0 +1,75 @@
+"""`embeddings`: one unit vector a preset, by the model that the run names."""
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
+from aivj_assets.contracts.frames_index import read_records
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.embed.choose import load_model
+from aivj_assets.embed.embed import embed_batch, is_current
+from aivj_assets.layout import sha256_file
+from aivj_assets.orchestration.instance import EMBEDDER_POOL
+from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource
+from aivj_assets.orchestration.stages import STAGES
+from aivj_assets.orchestration.step import batch_step
+
+
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["embeddings"].inputs),
+    group_name="batch",
+    kinds={"pytorch"},
+    pool=EMBEDDER_POOL,
+)
+def embeddings(
+    context: dg.AssetExecutionContext, data_root: DataRootResource, embedder: EmbedderResource
+) -> dg.MaterializeResult[Any]:
+    """Embed the captured frames: row = normalise(mean(normalise(frame))), one row per ok preset in manifest order."""
+    root = data_root.get()
+    with batch_step(context, root, "embeddings") as step:
+        choice = embedder.get()
+        model = load_model(
+            choice,
+            os.environ,
+            device=None if embedder.device == "auto" else embedder.device,
+            max_frames_per_preset=embedder.max_frames_per_preset,
+        )
+        digest = sha256_file(step.folder.frames_index)
+        if is_current(step.folder, model.card, digest):
+            made = load_embeddings(step.folder)
+            context.log.info("Frames and model are unchanged: the embeddings on disk are kept.")
+        else:
+            made = embed_batch(
+                step.folder,
+                read_records(step.folder.frames_index),
+                [preset.id for preset in Manifest.load(root.manifest(step.batch)).presets],
+                model,
+                batch_size=embedder.batch_size,
+                max_frames_per_preset=embedder.max_frames_per_preset,
+                frames_index_sha256=digest,
+                note=choice.reason,
+                log=context.log.info,
+            )
+            save_embeddings(step.folder, made)
+        return step.result(_facts(made))
+
+
+def _facts(made: Embeddings) -> dict[str, Any]:
+    meta = made.meta
+    return {
+        "model": meta.model,
+        "pretrained": meta.pretrained,
+        "note": meta.note or "",
+        "dim": meta.dim,
+        "presets": meta.count,
+        "frames": meta.frames,
+        "left_out": len(meta.left_out),
+        "device": meta.device,
+        "dtype": meta.dtype,
+        "images_per_s": meta.images_per_s or 0.0,
+        "card": dg.MetadataValue.json(meta.to_json()),
+    }

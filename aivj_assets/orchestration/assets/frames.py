@@ -1,0 +1,203 @@
+"""`frames`: plan shards → render each shard (one browser each) → collect them into `frames-index.jsonl`."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.render_parameters import RenderParameters, operational_parameters, pixel_parameters
+from aivj_assets.embed.choose import check_model_available
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, sha256_file, write_json_atomic
+from aivj_assets.orchestration.assets.frames_facts import frames_facts
+from aivj_assets.orchestration.batch_lock import parent_is_alive
+from aivj_assets.orchestration.instance import BROWSER_POOL
+from aivj_assets.orchestration.parameters import render_config_schema, render_parameters
+from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
+from aivj_assets.orchestration.step import BatchStep, batch_step, hold_batch, run_owner, user_errors
+from aivj_assets.render.probe import describe_renderer
+from aivj_assets.render.resume import finish_index, plan_rendering
+from aivj_assets.render.shard import render_shard as render_presets
+from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan
+
+FINGERPRINT_TAG = "aivj/fingerprint"
+
+
+@dg.op(
+    ins={"presets": dg.In(dg.Nothing)},
+    out={"shards": dg.DynamicOut(dict[str, Any]), "job": dg.Out(dict[str, Any])},
+    config_schema=render_config_schema(),
+    # Asking the browser what it is takes a browser.
+    pool=BROWSER_POOL,
+)
+def plan_frames(
+    context: dg.OpExecutionContext, data_root: DataRootResource, renderer: RendererResource, embedder: EmbedderResource
+) -> Iterator[Any]:
+    """Check what can be checked in seconds, keep what earlier runs rendered, cut the rest into shards."""
+    with batch_step(context, data_root.get(), "frames") as step:
+        parameters = render_parameters(dict(context.op_config))
+        _require_own_places(step, parameters)
+        check_model_available(embedder.get(), os.environ)
+        report = describe_renderer(renderer.get(), parameters)
+        if report.renderer_class != "gpu":
+            context.log.warning(
+                f"WebGL runs in software ({report.page.renderer}); a GPU renders several times as fast."
+            )
+        manifest_path = step.root.manifest(step.batch)
+        presets = Manifest.load(manifest_path).presets
+        pool = context.instance.event_log_storage.get_concurrency_info(BROWSER_POOL)
+        plan = plan_rendering(
+            presets,
+            root=step.root,
+            batch=step.batch,
+            batch_dir=step.folder,
+            parameters=parameters,
+            page=report.page,
+            parallel=max(1, pool.slot_count),
+        )
+        context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: plan.fingerprint})
+        context.log.info(
+            f"Batch {step.batch}: {len(presets)} presets, {len(plan.kept)} kept from earlier runs, "
+            f"{len(plan.pending)} to render in {len(plan.shards)} shards; fingerprint {plan.fingerprint}."
+        )
+        write_json_atomic(step.folder.render_plan, {"total": len(presets), "todo": len(plan.pending)})
+        job = {
+            "inputs": step.inputs,
+            "parameters": parameters.model_dump(mode="json"),
+            "pixel_parameters": pixel_parameters(parameters, report.page),
+            "fingerprint": plan.fingerprint,
+            "renderer_class": report.renderer_class,
+            "browser_version": report.browser_version,
+            "page": report.page.to_json(),
+            "manifest_sha256": sha256_file(manifest_path),
+            "kept": len(plan.kept),
+            "started_epoch_s": time.time(),
+        }
+    yield dg.Output(job, "job")
+    for shard in plan.shards:
+        yield dg.DynamicOutput(shard.model_dump(mode="json"), mapping_key=shard.name, output_name="shards")
+
+
+def _require_own_places(step: BatchStep, parameters: RenderParameters) -> None:
+    """Refuse a `manifest` or `outDir` of another batch: no batch reads or writes another one's folder."""
+    places = (
+        ("manifest", parameters.manifest, step.root.manifest(step.batch)),
+        ("outDir", parameters.out_dir, step.folder.path),
+    )
+    for name, value, own in places:
+        if value is not None and (step.root.path / value).resolve() != own.resolve():
+            raise UserError(
+                f"Batch {step.batch}: {name} is '{value}', but this batch's is {own}; leave {name} unset, and choose "
+                "the batch by its partition and the place by AIVJ_ROOT."
+            )
+
+
+@dg.op(pool=BROWSER_POOL, out=dg.Out(dict[str, Any]))
+def render_shard(
+    context: dg.OpExecutionContext, shard: dict[str, Any], data_root: DataRootResource, renderer: RendererResource
+) -> dict[str, Any]:
+    """Render one shard in one browser's lifetime."""
+    plan = ShardPlan.model_validate(shard)
+    with user_errors():
+        hold_batch(context, data_root.get(), BatchKey.parse(plan.batch_key))
+        outcome = render_presets(
+            plan, environment=renderer.get(), should_stop=_stop_when_orphaned(), say=context.log.info
+        )
+    return vars(outcome)
+
+
+def _stop_when_orphaned() -> Callable[[], str | None]:
+    """Return the question asked between presets: a step whose run was killed must not go on by itself."""
+    owner = run_owner()
+    return lambda: None if parent_is_alive(owner) else "the run that started this step no longer lives"
+
+
+@dg.op(out=dg.Out(dg.Nothing))
+def collect_frames(
+    context: dg.OpExecutionContext, job: dict[str, Any], outcomes: list[dict[str, Any]], data_root: DataRootResource
+) -> dg.Output[None]:
+    """Merge the shards into the index and materialise, if every preset has a record."""
+    with batch_step(context, data_root.get(), "frames") as step:
+        parameters = render_parameters(job["parameters"])
+        shards = [ShardOutcome(**outcome) for outcome in outcomes]
+        presets = Manifest.load(step.root.manifest(step.batch)).presets
+        if sha256_file(step.root.manifest(step.batch)) != job["manifest_sha256"]:
+            raise UserError(
+                f"Batch {step.batch}: its manifest changed while frames were rendered; run the batch again."
+            )
+        finished = finish_index(step.folder, presets, job["fingerprint"])
+        if not finished.complete:
+            why = next((shard.stop_reason for shard in shards if shard.stop_reason), "it was interrupted")
+            raise UserError(
+                f"Batch {step.batch} is incomplete: {len(finished.left)} of {finished.total} presets have no record "
+                f"yet ({why}). What is rendered is kept; run the batch again to go on."
+            )
+        meta = FramesMeta(
+            generated_at=utc_now(),
+            batch=step.batch.key,
+            manifest_sha256=job["manifest_sha256"],
+            fingerprint=job["fingerprint"],
+            pixel_parameters=job["pixel_parameters"],
+            operational_parameters=operational_parameters(parameters),
+            renderer_class=job["renderer_class"],
+            browser_version=job["browser_version"],
+            page=job["page"],
+            total=finished.total,
+            ok=finished.ok,
+            failed=finished.failed,
+            reused=job["kept"],
+            failure_reasons=finished.failure_reasons,
+            warnings=finished.warnings,
+            duration_s=round(time.time() - job["started_epoch_s"], 3),
+            index_sha256=sha256_file(step.folder.frames_index),
+        )
+        if shards or not _is_same_rendering(step.folder.frames_meta, meta):
+            meta.save(step.folder.frames_meta)
+        step.folder.render_plan.unlink(missing_ok=True)
+        rendered = sum(shard.ok + shard.failed - shard.reused for shard in shards)
+        return dg.Output(
+            None,
+            metadata=step.facts(frames_facts(step.folder, presets, meta, rendered)),
+            data_version=step.version(),
+        )
+
+
+def _is_same_rendering(path: Path, meta: FramesMeta) -> bool:
+    """Whether the stored meta tells of the same index: then nothing was rendered and nothing is rewritten."""
+    try:
+        stored = FramesMeta.load(path)
+    except UserError:
+        return False
+    return (stored.index_sha256, stored.fingerprint, stored.manifest_sha256) == (
+        meta.index_sha256,
+        meta.fingerprint,
+        meta.manifest_sha256,
+    )
+
+
+@dg.config_mapping(config_schema=render_config_schema())
+def _frames_config(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"plan_frames": {"config": parameters}}
+
+
+@dg.graph_asset(
+    partitions_def=BATCHES,
+    ins={"presets": dg.AssetIn("presets", dagster_type=dg.Nothing)},
+    config=_frames_config,
+    group_name="batch",
+    kinds={"playwright", "chromium"},
+)
+def frames(presets: Any) -> Any:
+    """Frames of every preset of the batch, rendered in headless Chromium at a fixed step of simulated time.
+
+    `frames-index.jsonl` holds a record for each preset: its frames and metrics, or why it failed.
+    """
+    job_shards = plan_frames(presets)
+    return collect_frames(job_shards.job, job_shards.shards.map(render_shard).collect())

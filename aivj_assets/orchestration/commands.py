@@ -1,0 +1,145 @@
+"""What `aivj run`, `aivj demo`, `aivj publish` and `aivj gates` do, over Dagster's instance of the data root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from aivj_assets.contracts.gates import GateVerdict
+from aivj_assets.contracts.pack_settings import ClusterSettings, EmbedderSettings, PackSettings
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
+from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.instance import open_instance, report_dead_runs
+from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
+from aivj_assets.orchestration.resources import choose_embedder
+from aivj_assets.orchestration.run_config import batch_run_config
+from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
+from aivj_assets.report.console import print_summary, read_render_progress, require_batch, summarise_batch
+
+_REFRESH_S = 0.5
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What the command line sets on top of a pack's settings."""
+
+    k: int | None = None
+    embedder: str | None = None
+    pretrained: str | None = None
+    render: dict[str, Any] = field(default_factory=dict)
+    only: Sequence[str] = ()
+
+
+def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSettings:
+    """Return a pack's settings with the command line's on top; `auto` becomes the model that is taken, and why."""
+    settings = PackSettings.of_pack(root, pack)
+    embedder = settings.embedder
+    if options.embedder or options.pretrained:
+        name = options.embedder or embedder.model or "openclip"
+        choice = choose_embedder(name, options.pretrained or embedder.pretrained, os.environ)
+        embedder = EmbedderSettings(model=choice.model, pretrained=choice.pretrained, note=choice.reason)
+    clusters = settings.clusters
+    if options.k is not None:
+        clusters = ClusterSettings(k=options.k, seed=clusters.seed)
+    render = {**settings.render, **options.render}
+    return settings.model_copy(update={"embedder": embedder, "clusters": clusters, "render": render})
+
+
+def run_and_report(console: Console, root: DataRoot, batch: BatchKey, options: BatchOptions) -> int:
+    """Run a batch, publish its pack when it is accepted, print the summary; returns the exit status."""
+    require_batch(root, batch)
+    unknown = [name for name in options.only if name not in STAGES]
+    if unknown:
+        raise UserError(f"'{unknown[0]}' is no asset of a batch; choose from {', '.join(STAGES)}.")
+    config = batch_run_config(merged_settings(root, batch.pack, options))
+    with open_instance(root, os.environ) as instance:
+        report_dead_runs(instance)
+        with _progress(console, root, batch) as watch:
+            outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
+        problem = acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
+        accepted = problem is None
+        if outcome.success and accepted and not options.only:
+            outcome = run_publication(instance, batch.pack)
+    _print_problems(console, outcome)
+    if not options.only or outcome.success:
+        command = "aivj ui" if root.path == project_root() else f'aivj ui --root "{root.path}"'
+        print_summary(console, summarise_batch(root, batch), accepted=accepted, ui_command=command)
+    return 0 if outcome.success and (accepted or options.only) else 1
+
+
+def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
+    """Publish a pack and say what was written; returns the exit status."""
+    check_pack_name(pack)
+    with open_instance(root, os.environ) as instance:
+        outcome = run_publication(instance, pack)
+    _print_problems(console, outcome)
+    if outcome.success:
+        console.print(f"Published: {root.pack_dir(pack)}", highlight=False)
+    return 0 if outcome.success else 1
+
+
+def gate_rows(root: DataRoot, wanted: str | None) -> list[tuple[BatchKey, list[GateVerdict], str | None]]:
+    """Return (batch, gate verdicts, why it is not accepted or None) for a pack, a batch, or all."""
+    batches = [batch for batch in root.find_batches() if wanted in (None, batch.pack, batch.key)]
+    if not batches:
+        named = f"'{wanted}' " if wanted else ""
+        raise UserError(f"No batch {named}under {root.presets_dir}. Make a pack: aivj pack import SOURCE --pack NAME.")
+    with open_instance(root, os.environ) as instance:
+        return [
+            (batch, summarise_batch(root, batch).verdicts, acceptance_problem(instance, root, batch, PUBLISHED_STAGE))
+            for batch in batches
+        ]
+
+
+def _print_problems(console: Console, outcome: RunOutcome) -> None:
+    for sentence in outcome.rejected:
+        console.print("Rejected:", sentence, highlight=False, markup=False, soft_wrap=True)
+    for sentence in outcome.problems:
+        console.print("Failed:", sentence, highlight=False, markup=False, soft_wrap=True)
+    if not outcome.success and not outcome.rejected and not outcome.problems:
+        console.print(f"Run {outcome.run_id} did not succeed; its log is in the UI (aivj ui).", highlight=False)
+
+
+@contextmanager
+def _progress(console: Console, root: DataRoot, batch: BatchKey) -> Iterator[Watcher]:
+    """Show the stage at work and, while frames are rendered, how many of how many."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    done = Event()
+    with Progress(*columns, console=console) as progress:
+        stages = progress.add_task(f"Batch {batch}", total=len(STAGES))
+        rendering = progress.add_task("  rendering", total=None, visible=False)
+
+        def watch(event: dg.DagsterEvent) -> None:
+            if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
+                progress.update(
+                    stages, advance=1, description=f"Batch {batch}: {event.asset_key.to_user_string()} done"
+                )
+            elif event.event_type == DagsterEventType.STEP_START and event.step_key:
+                name = event.step_key.partition("[")[0].replace("frames.", "frames: ")
+                progress.update(stages, description=f"Batch {batch}: {name}")
+
+        def follow_rendering() -> None:
+            while not done.wait(_REFRESH_S):
+                state = read_render_progress(root, batch)
+                if state is not None and state[1] > 0:
+                    progress.update(rendering, completed=state[0], total=state[1], visible=True)
+
+        follower = Thread(target=follow_rendering, name="render-progress", daemon=True)
+        follower.start()
+        try:
+            yield watch
+        finally:
+            done.set()
+            follower.join(timeout=5)

@@ -1,0 +1,118 @@
+"""Dagster's instance under a data root: its configuration, its pools, runs whose process died."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from aivj_assets.errors import UserError
+from aivj_assets.layout import DataRoot, project_root, write_text_atomic
+from aivj_assets.orchestration.batch_lock import ProcessMark
+
+BROWSER_POOL = "browser"
+EMBEDDER_POOL = "embedder"
+CLUSTER_POOL = "clusters"
+BROWSERS_VARIABLE = "AIVJ_BROWSERS"
+HOST_TAG = "aivj/host"
+PROCESS_TAG = "aivj/process"
+
+
+def instance_config(template: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return the project's dagster.yaml with every relative `base_dir` made absolute below `base`."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: str(base / inner) if key == "base_dir" and isinstance(inner, str) else absolute(inner)
+                for key, inner in value.items()
+            }
+        return value
+
+    made: dict[str, Any] = absolute(dict(template))
+    return made
+
+
+def prepare_home(root: DataRoot) -> Path:
+    """Write `<data root>/.dagster/dagster.yaml` from the project's and return its folder, for DAGSTER_HOME."""
+    template = project_root() / "dagster.yaml"
+    try:
+        config = instance_config(yaml.safe_load(template.read_text(encoding="utf-8")), root.path)
+        text = "# Written by aivj from the project's dagster.yaml; edit that one.\n" + yaml.safe_dump(
+            config, sort_keys=False
+        )
+        target = root.dagster_home / "dagster.yaml"
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
+            write_text_atomic(target, text)
+    except OSError as error:
+        raise UserError(
+            f"{root.path} cannot hold Dagster's storage: {error.strerror or error} ({error.filename})."
+        ) from None
+    return root.dagster_home
+
+
+def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInstance:
+    """Open the instance of a data root, with its pools' limits set."""
+    instance = dg.DagsterInstance.from_config(str(prepare_home(root)))
+    set_pool_limits(instance, environ)
+    return instance
+
+
+def browser_limit(environ: Mapping[str, str], cores: int) -> int:
+    """Return how many browsers render at once: `AIVJ_BROWSERS`, else one a core, at most 4.
+
+    Two browsers on two cores render 1.9 times as fast as one; a third adds nothing (2 cores, llvmpipe).
+    """
+    text = environ.get(BROWSERS_VARIABLE, "").strip()
+    if not text:
+        return max(1, min(4, cores))
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise UserError(f"{BROWSERS_VARIABLE} is '{text}'; give a number of browsers from 1 to 64.")
+    return int(text)
+
+
+def set_pool_limits(instance: dg.DagsterInstance, environ: Mapping[str, str]) -> None:
+    """Give each pool its limit; one that a person has set in the UI or by `dagster instance concurrency` stays."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    limits = {limit.name: limit for limit in storage.get_pool_limits()}
+    wanted = {BROWSER_POOL: browser_limit(environ, os.cpu_count() or 1), EMBEDDER_POOL: 1, CLUSTER_POOL: 1}
+    for pool, limit in wanted.items():
+        known = limits.get(pool)
+        explicit = pool == BROWSER_POOL and environ.get(BROWSERS_VARIABLE, "").strip()
+        if known is None or known.from_default or (explicit and known.limit != limit):
+            storage.set_concurrency_slots(pool, limit)
+
+
+def process_tags() -> dict[str, str]:
+    """Return the tags by which a run of this process is recognised when the process has died."""
+    mark = ProcessMark.of(os.getpid())
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{mark.pid}:{mark.started}" if mark else ""}
+
+
+def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs of `aivj` as failed whose process on this machine no longer lives; returns their ids.
+
+    Dagster watches over the runs that its daemon launched; a run that `aivj run` executed itself and that was killed
+    would stay "started" for ever.
+    """
+    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    filters = dg.RunsFilter(statuses=unfinished, tags={HOST_TAG: socket.gethostname()})
+    dead = []
+    for run in instance.get_runs(filters):
+        pid, _, started = run.tags.get(PROCESS_TAG, "").partition(":")
+        try:
+            mark = ProcessMark(int(pid), float(started))
+        except ValueError:
+            continue
+        if not mark.alive:
+            instance.report_run_failed(run, "The process of this run no longer lives; run the batch again to go on.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            dead.append(run.run_id)
+    return dead

@@ -1,0 +1,154 @@
+"""Running a job from the command line: in this process's own executor, watched through Dagster's event log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster import AssetKey, DagsterEventType
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+
+from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
+from aivj_assets.orchestration.instance import process_tags
+from aivj_assets.orchestration.partitions import BATCHES, PACKS
+from aivj_assets.orchestration.sensors import MANIFEST_TAG
+
+_POLL_S = 0.5
+_WATCHED = {
+    DagsterEventType.STEP_START,
+    DagsterEventType.STEP_SUCCESS,
+    DagsterEventType.STEP_FAILURE,
+    DagsterEventType.STEP_SKIPPED,
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_CHECK_EVALUATION,
+}
+# Dagster's own console log repeats every event; the progress display and the UI show what matters.
+_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+Watcher = Callable[[dg.DagsterEvent], None]
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended. `problems` are one-line reasons; `rejected` the checks that did not pass."""
+
+    run_id: str
+    success: bool
+    problems: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+
+
+def run_batch(
+    instance: dg.DagsterInstance,
+    root: DataRoot,
+    batch: BatchKey,
+    run_config: Mapping[str, Any],
+    *,
+    only: Sequence[str] | None = None,
+    watch: Watcher | None = None,
+) -> RunOutcome:
+    """Run `batch_job` for a batch, or only some of its assets; registers the batch and its pack as partitions."""
+    instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
+    instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
+    tags = {MANIFEST_TAG: sha256_file(root.manifest(batch)), "aivj/pack": batch.pack}
+    return _execute(instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch)
+
+
+def run_publication(instance: dg.DagsterInstance, pack: str, *, watch: Watcher | None = None) -> RunOutcome:
+    """Run `publish_job` for a pack."""
+    instance.add_dynamic_partitions(str(PACKS.name), [pack])
+    return _execute(instance, "publish_job", pack, {"aivj/pack": pack}, watch=watch)
+
+
+def _execute(
+    instance: dg.DagsterInstance,
+    job_name: str,
+    partition: str,
+    tags: Mapping[str, str],
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    only: Sequence[str] | None = None,
+    watch: Watcher | None = None,
+) -> RunOutcome:
+    repository = ReconstructableRepository.for_module(
+        "aivj_assets.definitions", "defs", working_directory=str(project_root())
+    )
+    run_tags = {**tags, **process_tags(), "dagster/partition": partition}
+    outcome = RunOutcome("", success=False)
+    with (
+        _watching(instance, run_tags, watch),
+        dg.execute_job(
+            repository.get_reconstructable_job(job_name),
+            instance,
+            run_config={**(run_config or {}), "loggers": _QUIET},
+            tags=run_tags,
+            asset_selection=[AssetKey(name) for name in only] if only else None,
+        ) as result,
+    ):
+        outcome.run_id, outcome.success = result.run_id, result.success
+    outcome.problems, outcome.rejected = explain_run(instance, outcome.run_id)
+    return outcome
+
+
+@contextmanager
+def _watching(instance: dg.DagsterInstance, tags: Mapping[str, str], watch: Watcher | None) -> Iterator[None]:
+    """Hand the run's events to `watch` while it goes on."""
+    if watch is None:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_follow, args=(instance, tags, watch, done), name="run-watcher", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=10)
+
+
+def _follow(instance: dg.DagsterInstance, tags: Mapping[str, str], watch: Watcher, done: threading.Event) -> None:
+    run_id: str | None = None
+    cursor: str | None = None
+    last = False
+    while not last:
+        last = done.wait(_POLL_S)
+        if run_id is None:
+            runs = instance.get_runs(dg.RunsFilter(tags=dict(tags)), limit=1)
+            if not runs or (runs[0].is_finished and not last):
+                continue
+            run_id = runs[0].run_id
+        connection = instance.get_records_for_run(run_id, cursor, of_type=_WATCHED)
+        cursor = connection.cursor
+        for record in connection.records:
+            if record.event_log_entry.dagster_event is not None:
+                watch(record.event_log_entry.dagster_event)
+
+
+def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str]]:
+    """Return why a run failed (one line a step) and which checks did not pass (one line each)."""
+    problems: list[str] = []
+    rejected: list[str] = []
+    for entry in instance.all_logs(
+        run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
+    ):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                rejected.append(evaluation.description or evaluation.check_name)
+            continue
+        failure = event.step_failure_data
+        if failure.user_failure_data is not None:
+            problems.append(failure.user_failure_data.description or f"{event.step_key} failed")
+        elif failure.error is not None and "DagsterAssetCheckFailedError" not in failure.error.to_string():
+            cause = failure.error
+            while cause.cause is not None:
+                cause = cause.cause
+            problems.append(f"{event.step_key}: {cause.message.strip()}")
+    return problems, rejected

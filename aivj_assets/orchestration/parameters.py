@@ -1,0 +1,51 @@
+"""Run configuration made from the typed parameters, so that names and defaults are declared once."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+import dagster as dg
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from aivj_assets.contracts.base import first_problem
+from aivj_assets.contracts.render_parameters import RenderParameters
+from aivj_assets.errors import UserError
+
+_SCALARS: dict[Any, Any] = {bool: bool, int: int, float: float, str: str}
+
+
+def _config_type(annotation: Any) -> Any:
+    """Return Dagster's config type of a scalar, a literal or an optional of these."""
+    if get_origin(annotation) is Literal:
+        return str
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    if inner:
+        return dg.Noneable(_config_type(inner[0]))
+    return _SCALARS[annotation]
+
+
+def _described(info: FieldInfo) -> str:
+    choices = f" One of: {', '.join(get_args(info.annotation))}." if get_origin(info.annotation) is Literal else ""
+    return (info.description or "") + choices
+
+
+def render_config_schema() -> dict[str, dg.Field]:
+    """Return the config schema of `frames`: the rendering parameters under their contract names."""
+    return {
+        info.alias or name: dg.Field(
+            _config_type(info.annotation),
+            default_value=info.default,
+            is_required=False,
+            description=_described(info) or None,
+        )
+        for name, info in RenderParameters.model_fields.items()
+    }
+
+
+def render_parameters(config: dict[str, Any]) -> RenderParameters:
+    """Validate a run's `frames` configuration; raises `UserError` with the first problem."""
+    try:
+        return RenderParameters.model_validate(config)
+    except ValidationError as error:
+        raise UserError(f"Rendering parameters: {first_problem(error)}.") from None

@@ -1,0 +1,80 @@
+"""What steps need from the machine: the data root, the renderer, the embedding model. Read when a step starts."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+import dagster as dg
+from pydantic import Field
+
+from aivj_assets.embed.choose import EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
+from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
+from aivj_assets.layout import DataRoot, project_root, resolve_data_root, web_engine_dir
+from aivj_assets.render.chromium import find_chromium
+from aivj_assets.render.environment import RenderEnvironment
+from aivj_assets.render.web_engine import ensure_web_engine
+
+EMBEDDER_VARIABLE = "AIVJ_EMBEDDER"
+PRETRAINED_VARIABLE = "AIVJ_PRETRAINED"
+
+
+class DataRootResource(dg.ConfigurableResource[DataRoot]):
+    """The data root; by default `AIVJ_ROOT`, else the project's root."""
+
+    path: str | None = Field(default=None, description="data root; by default AIVJ_ROOT, else the project's root")
+
+    def get(self) -> DataRoot:
+        """Return the data root as a plain object."""
+        return resolve_data_root({"AIVJ_ROOT": self.path} if self.path else os.environ)
+
+
+class RendererResource(dg.ConfigurableResource[RenderEnvironment]):
+    """The browser and the render page's packages, installed when they are missing."""
+
+    def get(self) -> RenderEnvironment:
+        """Return the machine's render environment; raises `UserError` when there is no browser or no npm package."""
+        choice = find_chromium(os.environ, platform=sys.platform)
+        engine = ensure_web_engine(web_engine_dir(os.environ))
+        return RenderEnvironment(
+            executable=choice.executable,
+            browser_source=choice.source,
+            page_dir=project_root() / "aivj_assets" / "render" / "page",
+            node_modules=engine.node_modules,
+            is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+            platform=sys.platform,
+        )
+
+
+class EmbedderResource(dg.ConfigurableResource[EmbedderChoice]):
+    """The embedding model. Checked before rendering starts, loaded when frames are embedded."""
+
+    model: str | None = Field(
+        default=None,
+        description="'openclip', an OpenCLIP model name such as ViT-B-32, or 'efficientnet-lite0' (no hub needed); "
+        f"by default {EMBEDDER_VARIABLE}, else openclip",
+    )
+    pretrained: str | None = Field(
+        default=None,
+        description=f"OpenCLIP weights: a tag, or the path of a checkpoint; by default {PRETRAINED_VARIABLE}",
+    )
+    note: str | None = Field(default=None, description="why this model was taken; kept in embeddings.meta.json")
+    max_frames_per_preset: int = Field(default=3, ge=1, alias="maxFramesPerPreset")
+    batch_size: int = Field(default=64, ge=1, alias="batchSize")
+    device: str = Field(default="auto", description="auto, cpu or cuda")
+
+    def get(self) -> EmbedderChoice:
+        """Return the choice of model; nothing is loaded."""
+        name = self.model or os.environ.get(EMBEDDER_VARIABLE, "").strip() or OPENCLIP
+        pretrained = self.pretrained or os.environ.get(PRETRAINED_VARIABLE, "").strip()
+        return replace(
+            choose_embedder(name, pretrained or None, os.environ), **({"reason": self.note} if self.note else {})
+        )
+
+
+def choose_embedder(name: str, pretrained: str | None, environ: Mapping[str, str]) -> EmbedderChoice:
+    """Return the choice behind an embedder's name: one of `EMBEDDERS`, or the name of an OpenCLIP model."""
+    weights = pretrained or DEFAULT_PRETRAINED
+    if name in EMBEDDERS:
+        return resolve_embedder(name, environ, pretrained=weights)
+    return resolve_embedder(OPENCLIP, environ, model=name, pretrained=weights)

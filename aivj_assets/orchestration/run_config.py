@@ -1,0 +1,26 @@
+"""The run configuration of `batch_job`, made from a pack's settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.orchestration.parameters import render_parameters
+
+
+def batch_run_config(settings: PackSettings) -> dict[str, Any]:
+    """Return Dagster's run config for a batch; raises `UserError` when a rendering parameter is not valid."""
+    render_parameters(settings.render)
+    embedder = settings.embedder.model_dump(exclude_none=True, include={"model", "pretrained", "note"})
+    clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "seed"})
+    config: dict[str, Any] = {}
+    ops: dict[str, Any] = {}
+    if settings.render:
+        ops["frames"] = {"config": settings.render}
+    if clusters:
+        ops["clusters"] = {"config": clusters}
+    if ops:
+        config["ops"] = ops
+    if embedder:
+        config["resources"] = {"embedder": {"config": embedder}}
+    return config

@@ -1,0 +1,145 @@
+"""Sensors: they only discover. New or changed manifests become batches and runs, accepted batches publications."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration.instance import report_dead_runs
+from aivj_assets.orchestration.jobs import batch_job, publish_job
+from aivj_assets.orchestration.partitions import BATCHES, PACKS
+from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.run_config import batch_run_config
+
+MANIFEST_TAG = "aivj/manifest_sha256"
+
+
+@dataclass
+class Discovery:
+    """What a look at the data root found, in sorted order. `seen` is the next cursor: {batch: manifest SHA-256}."""
+
+    new: list[tuple[BatchKey, str]] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
+
+
+def discover_batches(root: DataRoot, seen: Mapping[str, str]) -> Discovery:
+    """Compare the manifests under the data root with those seen before.
+
+    A manifest counts as new when its bytes changed. An unreadable one is reported each time until it changes, and
+    never becomes a batch. A deleted one is reported once.
+    """
+    found = Discovery()
+    for batch in root.find_batches():
+        path = root.manifest(batch)
+        try:
+            digest = sha256_file(path)
+            if seen.get(batch.key) == digest:
+                found.seen[batch.key] = digest
+                continue
+            Manifest.load(path)
+        except (UserError, OSError) as error:
+            # Not remembered: a manifest that is being copied in is whole at a later look.
+            found.unreadable[batch.key] = str(error)
+            continue
+        found.new.append((batch, digest))
+        found.seen[batch.key] = digest
+    found.deleted = sorted(set(seen) - set(found.seen) - set(found.unreadable))
+    return found
+
+
+def parse_cursor(cursor: str | None) -> dict[str, str]:
+    """Return {batch: manifest SHA-256} from a sensor's cursor; a cursor of another form is empty."""
+    try:
+        data = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+
+
+def was_run(instance: dg.DagsterInstance, batch: BatchKey, digest: str) -> bool:
+    """Whether a run of this very manifest was started already, by whomever (e.g. `aivj run`)."""
+    tags = {MANIFEST_TAG: digest, "dagster/partition": batch.key}
+    return instance.get_runs_count(dg.RunsFilter(tags=tags)) > 0
+
+
+def batch_request(root: DataRoot, batch: BatchKey, digest: str) -> dg.RunRequest:
+    """Return the run of one manifest; its key makes sure that it starts once."""
+    settings = PackSettings.of_pack(root, batch.pack)
+    return dg.RunRequest(
+        run_key=f"{batch.key}:{digest}",
+        partition_key=batch.key,
+        run_config=batch_run_config(settings),
+        tags={MANIFEST_TAG: digest, "aivj/pack": batch.pack},
+    )
+
+
+@dg.sensor(
+    job=batch_job,
+    minimum_interval_seconds=20,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Each new or changed manifest under public/presets becomes a batch and one run.",
+)
+def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
+    """Register batches and packs, and ask for one run per new or changed manifest."""
+    root = data_root.get()
+    for run_id in report_dead_runs(context.instance):
+        context.log.warning(f"Run {run_id} was marked as failed: its process no longer lives.")
+    found = discover_batches(root, parse_cursor(context.cursor))
+    for key, problem in found.unreadable.items():
+        context.log.error(f"Batch {key} is passed over: {problem}")
+    for key in found.deleted:
+        context.log.warning(f"The manifest of batch {key} is gone; nothing of the batch is deleted.")
+    requests: list[dg.RunRequest] = []
+    for batch, digest in found.new:
+        if was_run(context.instance, batch, digest):
+            continue
+        try:
+            requests.append(batch_request(root, batch, digest))
+        except UserError as error:
+            found.seen.pop(batch.key)
+            context.log.error(f"Batch {batch} is passed over: {error}")  # noqa: TRY400 - a line, no traceback
+    known = set(context.instance.get_dynamic_partitions(BATCHES.name or ""))
+    known_packs = set(context.instance.get_dynamic_partitions(PACKS.name or ""))
+    batches = [batch.key for batch, _ in found.new if batch.key in found.seen and batch.key not in known]
+    packs = sorted({BatchKey.parse(key).pack for key in found.seen} - known_packs)
+    partitions: list[Any] = []
+    if batches:
+        partitions.append(BATCHES.build_add_request(batches))
+    if packs:
+        partitions.append(PACKS.build_add_request(packs))
+    skip = None
+    if not requests:
+        skip = f"{len(found.seen)} manifests known, none new" + (
+            f", {len(found.unreadable)} unreadable" if found.unreadable else ""
+        )
+    return dg.SensorResult(
+        run_requests=requests,
+        dynamic_partitions_requests=partitions,
+        cursor=json.dumps(found.seen, sort_keys=True),
+        skip_reason=skip,
+    )
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[batch_job],
+    request_job=publish_job,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description="After a batch's run succeeded, its pack is published from all accepted batches.",
+)
+def publish_accepted_batches(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the publication of the pack whose batch has just succeeded."""
+    partition = context.dagster_run.tags.get("dagster/partition")
+    if partition is None:
+        return dg.SkipReason("the run has no partition")
+    pack = BatchKey.parse(partition).pack
+    return dg.RunRequest(run_key=f"{pack}:{context.dagster_run.run_id}", partition_key=pack, tags={"aivj/pack": pack})

@@ -1,0 +1,98 @@
+"""One step of a batch: guard, lock, one-line failures, and the materialisation's common metadata."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchDir, BatchKey, DataRoot
+from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
+from aivj_assets.orchestration.guard import INPUTS_METADATA, require_ancestors
+from aivj_assets.orchestration.stages import STAGES, Stage, content_version
+
+StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn a `UserError` into a step failure that is one line and is not retried."""
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+@dataclass
+class BatchStep:
+    """What an asset of a batch works with."""
+
+    context: StepContext
+    stage: Stage
+    root: DataRoot
+    batch: BatchKey
+    folder: BatchDir
+    inputs: dict[str, str]
+    started: float = field(default_factory=time.monotonic)
+
+    def facts(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the metadata of a materialisation: the stage's own and what all stages record."""
+        return {
+            **metadata,
+            "folder": dg.MetadataValue.path(str(self.folder.path)),
+            "duration_s": round(time.monotonic() - self.started, 3),
+            INPUTS_METADATA: dg.MetadataValue.json(self.inputs),
+        }
+
+    def version(self) -> dg.DataVersion:
+        """Return the content version of the files that the step has written."""
+        return dg.DataVersion(content_version(self.root, self.batch, self.stage))
+
+    def result(self, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+        """Return the materialisation: content version, inputs, metadata."""
+        return dg.MaterializeResult(metadata=self.facts(metadata), data_version=self.version())
+
+
+def run_owner_pid() -> int:
+    """Return the pid of the run's main process: this one, or the executor that started this step."""
+    parent = multiprocessing.parent_process()
+    return parent.pid if parent is not None and parent.pid is not None else os.getpid()
+
+
+def run_owner() -> ProcessMark | None:
+    """Return the mark of the executor that started this step; None where the step runs in the run's own process."""
+    parent = multiprocessing.parent_process()
+    return ProcessMark.of(parent.pid) if parent is not None and parent.pid is not None else None
+
+
+def hold_batch(context: StepContext, root: DataRoot, batch: BatchKey) -> None:
+    """Take the batch's lock for this run; raises `UserError` when another run works on the batch."""
+
+    def run_is_over(run_id: str) -> bool:
+        run = context.instance.get_run_by_id(run_id)
+        return run is None or run.is_finished
+
+    acquire_batch(
+        root.batch(batch).lock,
+        batch=batch.key,
+        run_id=context.run_id,
+        owner_pid=run_owner_pid(),
+        run_is_over=run_is_over,
+    )
+
+
+@contextmanager
+def batch_step(context: StepContext, root: DataRoot, stage_name: str) -> Iterator[BatchStep]:
+    """Open a step: this run holds the batch's lock and every ancestor is accepted, or the step fails in one line."""
+    with user_errors():
+        batch = BatchKey.parse(context.partition_key)
+        hold_batch(context, root, batch)
+        inputs = require_ancestors(context.instance, root, batch, stage_name)
+        yield BatchStep(context, STAGES[stage_name], root, batch, root.batch(batch), inputs)

@@ -1,0 +1,114 @@
+"""`aivj ui`: Dagster's web UI and daemon for one data root, on 127.0.0.1 only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from aivj_assets.errors import UserError
+from aivj_assets.layout import DataRoot, project_root
+from aivj_assets.orchestration.instance import open_instance, report_dead_runs
+from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE
+
+HOST = "127.0.0.1"
+_READY_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 45.0
+
+
+def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None) -> int:
+    """Start the UI and the daemon, say when they are ready, wait for Ctrl-C and stop both; returns the exit status."""
+    _require_free_port(port)
+    with open_instance(root, os.environ) as instance:
+        report_dead_runs(instance)
+    log_path = root.dagster_home / "ui.log"
+    environ = {
+        **os.environ,
+        "AIVJ_ROOT": str(root.path),
+        "DAGSTER_HOME": str(root.dagster_home),
+        **({EMBEDDER_VARIABLE: embedder} if embedder else {}),
+        **({PRETRAINED_VARIABLE: pretrained} if pretrained else {}),
+    }
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "aivj_assets.definitions", "-h", HOST, "-p", str(port)]
+    command += ["--working-directory", str(project_root())]
+    url = f"http://{HOST}:{port}"
+    with log_path.open("ab") as log:
+        # A group of its own: Ctrl-C reaches only us, and we stop the services in order.
+        process = subprocess.Popen(
+            command, cwd=root.dagster_home, env=environ, stdout=log, stderr=log, **own_group(sys.platform)
+        )
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        console.print(f"Starting the UI and the daemon for {root.path} ...", highlight=False)
+        _wait_until_ready(process, url, log_path)
+        console.print(f"Ready: {url}   (log: {log_path}; Ctrl-C stops it)", highlight=False)
+        status = process.wait()
+        raise UserError(f"The UI ended by itself with status {status}; see {log_path}.")
+    except KeyboardInterrupt:
+        console.print("Stopping ...")
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        stop_tree(process)
+
+
+def own_group(platform: str) -> dict[str, Any]:
+    """Return the options of `Popen` that give a process a group of its own on a `sys.platform`."""
+    if platform == "win32":
+        return {"creationflags": 0x00000200}  # CREATE_NEW_PROCESS_GROUP, a name that only Windows' Python has
+    return {"start_new_session": True}
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_free_port(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex((HOST, port)) == 0:
+            raise UserError(f"Port {port} on {HOST} is taken; end the other program or choose one with --port.")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log_path: os.PathLike[str]) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise UserError(f"The UI did not start (status {process.returncode}); see {os.fspath(log_path)}.")
+        try:
+            with urllib.request.urlopen(f"{url}/server_info", timeout=2):  # noqa: S310 - our own address
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise UserError(f"The UI did not answer within {_READY_TIMEOUT_S:.0f} s; see {os.fspath(log_path)}.")
+
+
+def stop_tree(process: subprocess.Popen[bytes], timeout_s: float = _STOP_TIMEOUT_S) -> None:
+    """Interrupt a process so that it ends its services, then end what is left of its tree."""
+    if process.poll() is None:
+        try:
+            children = psutil.Process(process.pid).children(recursive=True)
+        except psutil.Error:
+            children = []
+        if sys.platform == "win32":
+            process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout_s)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        for child in alive:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue

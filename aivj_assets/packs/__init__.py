@@ -1,0 +1,1 @@
+"""Manifests: importing presets, hygiene, duplicates."""

@@ -1,0 +1,1 @@
+"""Samples of every cluster that a person reviews."""

@@ -1,0 +1,1 @@
+"""Presets to frames: browser sessions, the shard loop, resuming."""

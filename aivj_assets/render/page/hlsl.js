@@ -1,0 +1,93 @@
+// A MilkDrop pixel shader (HLSL) → the shader text that butterchurn pastes into its GLSL program.
+//
+// Belongs here: the steps in order and the refusal of anything that did not convert. Does not belong here: the
+// steps themselves (hlsl_macros.js, hlsl_rewrite.js, glsl.js). A shader is never replaced by a default: what does
+// not convert is `shader-compile-failed`.
+
+import { PresetFailure } from "/page/failure.js";
+import { assembleShader } from "/page/glsl.js";
+import { preprocess } from "/page/hlsl_macros.js";
+import { DECLARATIONS, MACROS, libraryFor } from "/page/hlsl_prelude.js";
+import { rewriteSource } from "/page/hlsl_rewrite.js";
+
+const FAILED = new Set(["", "parsing failed", "code generation failed"]);
+
+let parse = null;
+const messages = [];
+
+/** Starts the HLSL parser; must be awaited once before the first conversion. */
+export async function startParser() {
+  const parser = await new Promise((resolve) => {
+    const note = (text) => messages.push(String(text));
+    const module = globalThis.HLSLParser({ print: note, printErr: note });
+    module.then((ready) => {
+      delete ready.then; // its `then` hands itself over again: awaiting it would never end
+      resolve(ready);
+    });
+  });
+  parse = parser.cwrap("parseHLSL", "string", ["string", "string", "string"]);
+}
+
+function refuse(stage, text) {
+  throw new PresetFailure("shader-compile-failed", `${stage} shader: ${text}`.slice(0, 600));
+}
+
+/** Splits "globals shader_body { body } rest" at the brace that belongs to shader_body. */
+function splitBody(source) {
+  const start = source.search(/\bshader_body\b/);
+  const open = start < 0 ? -1 : source.indexOf("{", start);
+  if (open < 0) return null;
+  let depth = 0;
+  let close = open;
+  for (; close < source.length; close += 1) {
+    if (source[close] === "{") depth += 1;
+    else if (source[close] === "}" && --depth === 0) break; // eslint-disable-line no-plusplus
+  }
+  // An unbalanced body ends at its last brace, as in MilkDrop's own search.
+  if (depth !== 0) close = source.lastIndexOf("}");
+  if (close <= open) return null;
+  return { globals: source.slice(0, start), body: source.slice(open + 1, close) };
+}
+
+/**
+ * Converts one shader. `source`: its HLSL text, "" where the preset has none (then "" is returned and butterchurn
+ * draws MilkDrop's fixed function). `stage`: "warp" or "comp". Throws PresetFailure "shader-compile-failed".
+ */
+export function convertShader(source, stage, warnings) {
+  if (source === "") return "";
+  let parts = null;
+  try {
+    parts = splitBody(preprocess(source, MACROS));
+  } catch (error) {
+    refuse(stage, error.message);
+  }
+  if (!parts) refuse(stage, "no shader_body { … } in it");
+  const { globals, body, samplers, sizes } = rewriteSource(parts, warnings);
+  const program = [
+    DECLARATIONS,
+    ...samplers.map(({ type, name }) => `${type} ${name};`),
+    ...sizes.map((name) => `float4 ${name};`),
+    libraryFor(globals + body),
+    globals,
+    "float4 shader_body (float2 uv : TEXCOORD0) : COLOR0",
+    "{",
+    "float3 ret = 0;",
+    body,
+    "return float4(ret, 1.0);",
+    "}",
+  ].join("\n");
+  messages.length = 0;
+  const output = parse(program, "shader_body", "fs");
+  if (FAILED.has(output.trim())) refuse(stage, explain(program, output));
+  const shader = assembleShader(output, sizes);
+  if (!shader || !shader.includes("shader_body")) refuse(stage, "the converted text has no shader_body");
+  return shader;
+}
+
+/** The parser's message with the line that it means. */
+function explain(program, output) {
+  const message = messages.join(" ").trim() || output.trim() || "the converter gave nothing";
+  const line = /\((\d+)\)/.exec(message);
+  const text = line ? program.split("\n")[Number(line[1]) - 1] : "";
+  return `${message.replace("filename.hlsl", "line ")}${text ? ` | ${text.trim().slice(0, 200)}` : ""}`;
+}

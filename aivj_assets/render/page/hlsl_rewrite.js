@@ -1,0 +1,242 @@
+// Source-to-source changes that make a MilkDrop shader digestible for the HLSL parser, one function a change.
+//
+// Belongs here: HLSL tokens in, HLSL tokens out. Does not belong here: macros (hlsl_macros.js), GLSL (glsl.js),
+// names that stand fixed (hlsl_prelude.js).
+
+import { ENGINE_NAMES, ENGINE_TEXTURES, LIBRARY_NAMES, RESERVED_NAMES } from "/page/hlsl_prelude.js";
+
+const TOKEN = /[A-Za-z_]\w*|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fFhHlLuU]?|<=|>=|==|!=|&&|\|\||\+\+|--|[-+*/%]=|\S/g;
+const WORD = /^[A-Za-z_]/;
+const NUMBER = /^[.\d]/;
+const TYPE = /^(?:float|int|bool)(?:[234](?:x[234])?)?$/;
+const QUALIFIER = /^(?:static|const|uniform|extern|row_major|column_major|precise)$/;
+const CLOSES = { "(": ")", "[": "]", "{": "}" };
+const OPENS = { ")": "(", "]": "[", "}": "{" };
+
+function closing(tokens, open) {
+  let depth = 0;
+  for (let i = open; i < tokens.length; i += 1) {
+    if (tokens[i] in CLOSES) depth += 1;
+    else if (tokens[i] in OPENS && --depth === 0) return i; // eslint-disable-line no-plusplus
+  }
+  return -1;
+}
+
+function opening(tokens, close) {
+  let depth = 0;
+  for (let i = close; i >= 0; i -= 1) {
+    if (tokens[i] in OPENS) depth += 1;
+    else if (tokens[i] in CLOSES && --depth === 0) return i; // eslint-disable-line no-plusplus
+  }
+  return -1;
+}
+
+/** tokens[from..to) cut at commas that lie in no bracket. */
+function splitAtCommas(tokens, from, to) {
+  const parts = [[]];
+  let depth = 0;
+  for (let i = from; i < to; i += 1) {
+    if (tokens[i] in CLOSES) depth += 1;
+    else if (tokens[i] in OPENS) depth -= 1;
+    if (tokens[i] === "," && depth === 0) parts.push([]);
+    else parts[parts.length - 1].push(tokens[i]);
+  }
+  return parts;
+}
+
+/** float1 and double3 are float and float3; half has no precision of its own here. */
+function plainTypes(tokens) {
+  return tokens.map((token) => {
+    const match = /^(float|double|half|int|uint|dword|bool)(1|[234](?:x[234])?)?$/i.exec(token);
+    if (!match) return token;
+    const base = /^(double|half|float)$/i.test(match[1]) ? "float" : match[1].toLowerCase() === "bool" ? "bool" : "int";
+    return base + (match[2] && match[2] !== "1" ? match[2] : "");
+  });
+}
+
+/** Intrinsics that the parser lacks or resolves wrongly go to our library; names that GLSL keeps get a prefix. */
+function safeNames(tokens) {
+  return tokens.map((token, i) => {
+    if (tokens[i - 1] === ".") return token;
+    if (tokens[i + 1] === "(" && LIBRARY_NAMES.has(token)) return `hl_${token}`;
+    if (RESERVED_NAMES.has(token) && !(tokens[i + 1] === "(" && LIBRARY_NAMES.has(token))) return `hl_${token}`;
+    return token;
+  });
+}
+
+/** (a, b) that is no argument list is the comma operator: its value is b. */
+function commaOperator(tokens) {
+  let out = tokens;
+  for (let i = 0; i < out.length; i += 1) {
+    const before = out[i - 1];
+    if (out[i] !== "(" || (before !== undefined && (WORD.test(before) && before !== "return"))) continue; // prettier-ignore
+    const end = closing(out, i);
+    if (end < 0) break;
+    const parts = splitAtCommas(out, i + 1, end);
+    if (parts.length > 1) out = [...out.slice(0, i + 1), ...parts[parts.length - 1], ...out.slice(end)];
+  }
+  return out;
+}
+
+/** T a = 1, b; → T a = 1; T b; and T a = {1, 2}; → T a = T(1, 2); the parser knows neither. */
+function plainDeclarations(tokens) {
+  const out = [];
+  for (let i = 0; i < tokens.length; i += 1) {
+    const before = out[out.length - 1];
+    const atStart = before === undefined || before === ";" || before === "{" || before === "}";
+    let type = i;
+    while (QUALIFIER.test(tokens[type] ?? "")) type += 1;
+    if (!atStart || !TYPE.test(tokens[type] ?? "") || !WORD.test(tokens[type + 1] ?? "") || tokens[type + 2] === "(") {
+      out.push(tokens[i]);
+      continue;
+    }
+    let end = type + 1;
+    let depth = 0;
+    for (; end < tokens.length; end += 1) {
+      if (tokens[end] in CLOSES) depth += 1;
+      else if (tokens[end] in OPENS) depth -= 1;
+      if (tokens[end] === ";" && depth === 0) break;
+    }
+    for (const declarator of splitAtCommas(tokens, type + 1, end)) {
+      out.push(...tokens.slice(i, type + 1), ...fromBraces(declarator, tokens[type]), ";");
+    }
+    i = end;
+  }
+  return out;
+}
+
+function fromBraces(declarator, type) {
+  const at = declarator.indexOf("=");
+  if (at < 0 || declarator[at + 1] !== "{" || declarator[1] === "[") return declarator;
+  const inside = declarator.slice(at + 2, -1).filter((token) => token !== "{" && token !== "}");
+  return [...declarator.slice(0, at + 1), type, "(", ...inside, ")"];
+}
+
+/** while (c) → for (int n = 0; c; n++): the parser knows no while. */
+function whileLoops(tokens) {
+  const out = [];
+  let count = 0;
+  for (let i = 0; i < tokens.length; i += 1) {
+    const end = tokens[i] === "while" && tokens[i + 1] === "(" ? closing(tokens, i + 1) : -1;
+    if (end < 0) {
+      out.push(tokens[i]);
+      continue;
+    }
+    const name = `hl_while${(count += 1)}`;
+    out.push("for", "(", "int", name, "=", "0", ";", ...tokens.slice(i + 2, end), ";", name, "++", ")");
+    i = end;
+  }
+  return out;
+}
+
+/** Where the operand that ends at `last` begins: a.b, f(x), a[i], (x), 1.0. */
+function operandStart(tokens, last) {
+  let i = last;
+  for (;;) {
+    if (tokens[i] in OPENS) i = opening(tokens, i);
+    const before = tokens[i - 1];
+    if (before === ".") i -= 2;
+    else if ((tokens[i] === "(" || tokens[i] === "[") && WORD.test(before ?? "") && before !== "return") i -= 1;
+    else if (tokens[i] === "[" && before in OPENS) i -= 1;
+    else return i;
+  }
+}
+
+function operandEnd(tokens, first) {
+  let i = first;
+  while (tokens[i] === "-" || tokens[i] === "+" || tokens[i] === "!") i += 1;
+  if (tokens[i] in CLOSES) i = closing(tokens, i);
+  while (i > 0 && i + 1 < tokens.length) {
+    if (tokens[i + 1] === "(" || tokens[i + 1] === "[") i = closing(tokens, i + 1);
+    else if (tokens[i + 1] === ".") i += 2;
+    else break;
+  }
+  return i;
+}
+
+/** a % b → hl_fmod(a, b), also on floats as HLSL has it; a %= b likewise. */
+function remainders(tokens) {
+  let out = tokens;
+  for (let i = out.indexOf("%="); i > 0; i = out.indexOf("%=")) {
+    const start = operandStart(out, i - 1);
+    const end = out.indexOf(";", i);
+    const left = out.slice(start, i);
+    out = [...out.slice(0, i), "=", "hl_fmod", "(", ...left, ",", ...out.slice(i + 1, end), ")", ...out.slice(end)];
+  }
+  for (let i = out.indexOf("%"); i > 0; i = out.indexOf("%")) {
+    let start = operandStart(out, i - 1);
+    while (out[start - 1] === "*" || out[start - 1] === "/") start = operandStart(out, start - 2);
+    const end = operandEnd(out, i + 1);
+    if (start < 0 || end < 0) break;
+    const call = ["hl_fmod", "(", ...out.slice(start, i), ",", ...out.slice(i + 1, end + 1), ")"];
+    out = [...out.slice(0, start), ...call, ...out.slice(end + 1)];
+  }
+  return out;
+}
+
+/** "(float2(x, y) * z)": after "(float2(…)" the parser wants ")" at once; a plus sign before the type helps. */
+function constructorsFirst(tokens) {
+  const out = [];
+  for (let i = 0; i < tokens.length; i += 1) {
+    out.push(tokens[i]);
+    if (tokens[i] === "(" && TYPE.test(tokens[i + 1] ?? "") && tokens[i + 2] === "(") out.push("+");
+  }
+  return out;
+}
+
+const PASSES = [plainTypes, commaOperator, plainDeclarations, whileLoops, safeNames, remainders, constructorsFirst];
+
+function print(tokens) {
+  let text = "";
+  for (let i = 0; i < tokens.length; i += 1) {
+    text += tokens[i];
+    if (tokens[i] === ";" || tokens[i] === "{" || tokens[i] === "}") text += "\n";
+    else if (tokens[i] !== "." && tokens[i + 1] !== "." ) text += " "; // prettier-ignore
+    else if (NUMBER.test(tokens[i]) && tokens[i + 1] === ".") text += " ";
+  }
+  return text;
+}
+
+function rewrite(text) {
+  return print(PASSES.reduce((tokens, pass) => pass(tokens), text.match(TOKEN) || []));
+}
+
+const SAMPLER_DECLARATION = /\b(?:uniform\s+)?(sampler(?:2D|3D)?)\s+(sampler_\w+)\s*(?:[:=][^;]*)?;/g;
+
+/** sampler_FW_noise_lq and the like → the name that the engine has. */
+function engineSampler(name, notes) {
+  const lower = name.toLowerCase();
+  const bare = lower.replace(/^sampler_/, "");
+  if (ENGINE_TEXTURES.has(bare)) return lower;
+  const match = /^(fw|fc|pw|pc|wf|cf|wp|cp)_(noise\w*)$/.exec(bare);
+  if (!match || !ENGINE_TEXTURES.has(match[2])) return lower;
+  if (!/^(fw|wf)$/.test(match[1])) notes.add(`approximate-sampler:${bare}`);
+  return `sampler_${match[2]}`;
+}
+
+function takeSamplers(text, found, notes) {
+  const renamed = text.replace(/\bsampler_\w+/gi, (name) => engineSampler(name, notes));
+  return renamed.replace(SAMPLER_DECLARATION, (_, type, name) => {
+    if (!ENGINE_NAMES.has(name)) found.set(name, type === "sampler3D" ? "sampler3D" : "sampler2D");
+    return "";
+  });
+}
+
+/** texsize_name of a preset's own texture: declared by the preset, filled by nobody; ours is a constant. */
+function takeSizes(text, found) {
+  return text.replace(/\b(?:uniform\s+)?float4\s+(texsize_\w+)\s*;/g, (_, name) => {
+    if (!ENGINE_NAMES.has(name)) found.add(name);
+    return "";
+  });
+}
+
+/** {globals, body} → the same rewritten, the preset's own samplers [{type, name}] and texture sizes [name]. */
+export function rewriteSource({ globals, body }, warnings) {
+  const found = new Map();
+  const sizes = new Set();
+  const notes = new Set();
+  const take = (text) => rewrite(takeSizes(takeSamplers(text, found, notes), sizes));
+  const out = { globals: take(globals), body: take(body) };
+  warnings.push(...notes);
+  return { ...out, samplers: [...found].map(([name, type]) => ({ name, type })), sizes: [...sizes] };
+}

@@ -1,0 +1,127 @@
+// Preset text → the map that butterchurn loads.
+//
+// Belongs here: telling JSON from .milk, checking and completing a JSON preset, the textures that shaders ask for.
+// Does not belong here: .milk (milk.js) and its shaders (hlsl.js).
+
+import { PresetFailure, describeError } from "/page/failure.js";
+import { convertMilk } from "/page/milk.js";
+import { EXTRA_TEXTURES } from "/page/textures.js";
+
+const SLOTS = 4; // custom shapes and waves; butterchurn's wasm helper expects all four
+const EQUATIONS = ["init_eqs", "frame_eqs", "pixel_eqs"];
+const SLOT_EQUATIONS = ["init_eqs", "frame_eqs", "point_eqs"];
+const ENGINE_SAMPLERS = new Set([
+  "main", "fw_main", "fc_main", "pw_main", "pc_main", "blur1", "blur2", "blur3",
+  "noise_lq", "noise_lq_lite", "noise_mq", "noise_hq", "pw_noise_lq", "noisevol_lq", "noisevol_hq",
+]); // prettier-ignore
+
+function isObject(value) {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}
+
+function copyEquations(from, to, names, suffix, what) {
+  for (const name of names) {
+    const text = from[`${name}_${suffix}`] ?? "";
+    if (typeof text !== "string") throw new PresetFailure("preset-load-failed", `${what}.${name}_${suffix} is no text`);
+    to[`${name}_${suffix}`] = text;
+  }
+}
+
+function numbersOf(values, what) {
+  if (values === undefined) return {};
+  if (!isObject(values)) throw new PresetFailure("preset-load-failed", `${what}.baseVals is no object`);
+  const kept = {};
+  for (const [key, value] of Object.entries(values)) if (Number.isFinite(value)) kept[key] = value;
+  return kept;
+}
+
+function slots(list, suffix, what) {
+  if (list !== undefined && !Array.isArray(list)) throw new PresetFailure("preset-load-failed", `${what} is no list`);
+  const filled = [];
+  for (let i = 0; i < SLOTS; i += 1) {
+    const slot = (list || [])[i];
+    if (slot !== undefined && !isObject(slot)) throw new PresetFailure("preset-load-failed", `${what}[${i}] is no object`);
+    const made = { baseVals: numbersOf(slot?.baseVals, `${what}[${i}]`) };
+    if (!slot) made.baseVals.enabled = 0;
+    copyEquations(slot || {}, made, SLOT_EQUATIONS, suffix, `${what}[${i}]`);
+    filled.push(made);
+  }
+  return filled;
+}
+
+function shaderText(value, stage) {
+  if (value === undefined || value === null) return "";
+  if (typeof value !== "string") throw new PresetFailure("preset-load-failed", `${stage} is no text`);
+  return value.trim();
+}
+
+/** A butterchurn preset object, checked and completed; only known fields are taken over. */
+function fromObject(source) {
+  if (!isObject(source)) throw new PresetFailure("preset-load-failed", "the JSON is no object");
+  if (!isObject(source.baseVals)) throw new PresetFailure("preset-load-failed", "no usable preset: baseVals is missing");
+  const hasEel = "init_eqs_eel" in source && !source.useJS;
+  const suffix = hasEel ? "eel" : "str";
+  if (!hasEel && !("init_eqs_str" in source)) {
+    throw new PresetFailure("preset-load-failed", "no usable preset: neither init_eqs_str nor init_eqs_eel");
+  }
+  const map = { version: Number(source.version) || 2, baseVals: numbersOf(source.baseVals, "preset") };
+  copyEquations(source, map, EQUATIONS, suffix, "preset");
+  map.shapes = slots(source.shapes, suffix, "shapes");
+  map.waves = slots(source.waves, suffix, "waves");
+  map.warp = shaderText(source.warp, "warp");
+  map.comp = shaderText(source.comp, "comp");
+  return map;
+}
+
+function fromJson(text) {
+  let parsed;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new PresetFailure("preset-load-failed", describeError(error));
+  }
+  return fromObject(parsed);
+}
+
+/** Names of the sampler2D that a shader declares beyond the engine's own. */
+function declaredSamplers(text) {
+  const names = [];
+  for (const [, name] of text.matchAll(/uniform\s+sampler2D\s+sampler_(\w+)\s*;/g)) {
+    if (!ENGINE_SAMPLERS.has(name) && !names.includes(name)) names.push(name);
+  }
+  return names;
+}
+
+/** Which image stands behind a sampler: fw_/fc_/pw_/pc_ only say how it is filtered and wrapped. */
+function imageOf(sampler) {
+  const bare = sampler.replace(/^(fw|fc|pw|pc)_/, "");
+  return [sampler, bare].find((name) => name === "clouds2" || name === "empty" || name in EXTRA_TEXTURES);
+}
+
+function texturesFor(map) {
+  const extraImages = new Map();
+  const warnings = [];
+  for (const sampler of declaredSamplers(`${map.warp}\n${map.comp}`)) {
+    const image = imageOf(sampler);
+    if (image === undefined) warnings.push(`missing-texture:${sampler}`);
+    else if (image in EXTRA_TEXTURES) {
+      if (!extraImages.has(image)) extraImages.set(image, { names: [], ...EXTRA_TEXTURES[image] });
+      extraImages.get(image).names.push(sampler);
+    }
+  }
+  return { extraImages: [...extraImages.values()], warnings };
+}
+
+/**
+ * Converts a preset's text. Returns {map, shaders: {warp, comp}, extraImages, warnings}; `shaders` are the texts
+ * that must be in use after loading ("" where the preset has none). Throws PresetFailure.
+ */
+export function readPreset(text) {
+  const trimmed = text.replace(/^\uFEFF/, "").trim();
+  if (trimmed === "") throw new PresetFailure("empty", "the preset's text is empty");
+  const map = trimmed.startsWith("{") || trimmed.startsWith("[{") ? fromJson(trimmed) : convertMilk(trimmed);
+  const { extraImages, warnings } = texturesFor(map);
+  warnings.unshift(...(map.warnings || []));
+  delete map.warnings;
+  return { map, shaders: { warp: map.warp, comp: map.comp }, extraImages, warnings };
+}

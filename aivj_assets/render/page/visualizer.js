@@ -1,0 +1,144 @@
+// One butterchurn visualizer for one preset, in a GL context of its own, and its end.
+//
+// Belongs here: building the visualizer on our canvas, true simulated time, the composite pass on demand, the
+// textures that butterchurn would load later, and giving everything back. Does not belong here: presets, frames,
+// captures (render.js, capture.js).
+//
+// Every preset gets a fresh context and a fresh visualizer: butterchurn keeps state (audio averages, feedback and
+// blur textures, frame times, GL bindings), and a preset's pictures must not depend on the one before it.
+
+import butterchurn from "/node_modules/butterchurn/dist/butterchurn.js";
+import { random } from "/page/random.js";
+
+const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
+const NativeImage = globalThis.Image;
+const TRACKED = ["Program", "Shader", "Texture", "Buffer", "Framebuffer", "Sampler"];
+
+const decodedImages = new Map();
+
+/** An image element that is fully decoded; kept by its source, so that a texture's upload never waits. */
+async function decodedImage(source) {
+  if (!decodedImages.has(source)) {
+    const image = new NativeImage();
+    image.src = source;
+    await image.decode();
+    decodedImages.set(source, image);
+  }
+  return decodedImages.get(source);
+}
+
+/** Records every GL object made through this context and hides the anisotropic filter. */
+function instrument(gl) {
+  const made = {};
+  for (const kind of TRACKED) {
+    const create = gl[`create${kind}`].bind(gl);
+    made[kind] = [];
+    gl[`create${kind}`] = (...args) => {
+      const object = create(...args);
+      made[kind].push(object);
+      return object;
+    };
+  }
+  // Costs half of all GL time on a software renderer; one more thing on which GPUs differ.
+  const getExtension = gl.getExtension.bind(gl);
+  gl.getExtension = (name) => (/anisotropic/.test(name) ? null : getExtension(name));
+  return made;
+}
+
+/** butterchurn makes its own OffscreenCanvas; for the length of the call it is handed ours. */
+function constructOn(canvas, width, height) {
+  globalThis.OffscreenCanvas = function HandOver() {
+    return canvas;
+  };
+  try {
+    const output = { getContext: () => null };
+    return butterchurn.createVisualizer(null, output, { width, height, pixelRatio: 1, textureRatio: 1 });
+  } finally {
+    globalThis.OffscreenCanvas = NativeOffscreenCanvas;
+  }
+}
+
+/** `time` after n frames is n / fps, where butterchurn would integrate a smoothed frame rate. */
+function useTrueTime(renderer, fps) {
+  renderer.fps = fps;
+  renderer.calcTimeAndFPS = function calcTimeAndFPS(elapsedTime) {
+    this.time = this.clock === undefined ? (this.frameNum + 1) / fps : this.clock;
+    this.fps = elapsedTime > 0 ? 1 / elapsedTime : fps;
+    this.blending = false;
+  };
+}
+
+/**
+ * The composite pass draws to the screen only and feeds no later frame, so it is skipped unless `drawNext` is set;
+ * its four random numbers are drawn all the same, or later frames would differ.
+ */
+function compositeOnDemand(renderer) {
+  const draw = renderer.renderToScreen.bind(renderer);
+  renderer.drawNext = true;
+  renderer.renderToScreen = function renderToScreen() {
+    if (this.drawNext) draw();
+    else for (let i = 0; i < 4; i += 1) random();
+  };
+}
+
+/** Uploads the built-in images now; butterchurn would do it whenever they happen to be decoded. */
+async function uploadImages(renderer, gl, extraImages) {
+  const store = renderer.image;
+  const builtIn = [
+    ["clouds2", store.clouds2Image, 128, 128],
+    ["empty", store.emptyImage, 1, 1],
+  ];
+  for (const [name, image, width, height] of builtIn) {
+    image.onload = null;
+    const decoded = await decodedImage(image.src);
+    store.samplers[name] = gl.createTexture();
+    store.bindTexture(store.samplers[name], decoded, width, height);
+  }
+  for (const { names, data, width, height } of extraImages) {
+    const decoded = await decodedImage(data);
+    const texture = gl.createTexture();
+    store.bindTexture(texture, decoded, width, height);
+    for (const name of names) store.samplers[name] = texture;
+  }
+}
+
+/**
+ * A visualizer of width x height at `fps`, ready to load a preset. `extraImages`: [{names, data, width, height}].
+ * Throws when the browser gives no WebGL 2 context.
+ */
+export async function createVisualizer({ width, height, fps, extraImages }) {
+  const canvas = new NativeOffscreenCanvas(width, height);
+  const gl = canvas.getContext("webgl2", {
+    alpha: false,
+    antialias: false,
+    depth: false,
+    stencil: false,
+    premultipliedAlpha: false,
+  });
+  if (!gl) throw new Error("no WebGL 2 context");
+  const made = instrument(gl);
+  let visualizer;
+  try {
+    visualizer = constructOn(canvas, width, height);
+    visualizer.outputGl = null;
+    useTrueTime(visualizer.renderer, fps);
+    compositeOnDemand(visualizer.renderer);
+    await uploadImages(visualizer.renderer, gl, extraImages);
+  } catch (error) {
+    dispose({ gl, made, canvas });
+    throw error;
+  }
+  return { visualizer, renderer: visualizer.renderer, gl, canvas, made };
+}
+
+/** Deletes every GL object and gives the context up, so that the GPU process does not grow. */
+export function dispose({ gl, made, canvas }) {
+  for (const kind of TRACKED) {
+    const remove = gl[`delete${kind}`].bind(gl);
+    for (const object of made[kind]) remove(object);
+    made[kind].length = 0;
+  }
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  canvas.width = 1;
+  canvas.height = 1;
+}

@@ -1,0 +1,1 @@
+"""What is told about a batch: figures, tables, the run record."""

@@ -1,0 +1,127 @@
+"""What the command line shows: the gate table, the summary of a batch, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from aivj_assets.contracts.clusters import Clusters
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
+from aivj_assets.contracts.frames_index import read_records
+from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.contracts.gates import BatchFigures, GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """A batch as its files tell it. Parts that do not exist yet are None."""
+
+    batch: BatchKey
+    figures: BatchFigures
+    verdicts: list[GateVerdict]
+    frames: FramesMeta | None
+    embeddings: EmbeddingsMeta | None
+    clusters: Clusters | None
+    qa_page: Path | None
+    published: list[Path] = field(default_factory=list)
+
+
+def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
+    """Read a batch's files; raises `UserError` when it has no readable manifest."""
+    folder = root.batch(batch)
+    manifest = Manifest.load(root.manifest(batch))
+    figures = measure_batch([preset.id for preset in manifest.presets], read_records(folder.frames_index), folder.path)
+    page = folder.qa_dir / "index.html"
+    return BatchSummary(
+        batch,
+        figures,
+        evaluate_gates(figures),
+        FramesMeta.load(folder.frames_meta) if folder.frames_meta.exists() else None,
+        EmbeddingsMeta.load(folder.embeddings_meta) if folder.embeddings_meta.exists() else None,
+        Clusters.load(folder.clusters) if folder.clusters.exists() else None,
+        page if page.exists() else None,
+        sorted(root.pack_dir(batch.pack).glob("aivj-style-*.json")),
+    )
+
+
+def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui_command: str) -> None:
+    """Print the table that ends a run: counts, gates with value and threshold, clusters, places."""
+    figures = summary.figures
+    table = Table(title=f"Batch {summary.batch}", title_justify="left", show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
+    table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
+    if figures.failure_reasons:
+        table.add_row("reasons", ", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items()))
+    for verdict in summary.verdicts:
+        table.add_row(verdict.gate.name, gate_cell(verdict))
+    if summary.frames:
+        table.add_row(
+            "renderer", f"{summary.frames.renderer_class}: {summary.frames.pixel_parameters.get('renderer', '')}"
+        )
+        table.add_row("fingerprint", summary.frames.fingerprint)
+    if accepted and summary.embeddings:
+        meta = summary.embeddings
+        note = f"; {meta.note}" if meta.note else ""
+        table.add_row("embedder", f"{meta.model} ({meta.pretrained}), {meta.dim} dimensions{note}")
+    if accepted and summary.clusters:
+        table.add_row("clusters", f"{summary.clusters.k} ({summary.clusters.k_reason})")
+    if accepted and summary.qa_page:
+        table.add_row("QA page", str(summary.qa_page))
+    if accepted and summary.published:
+        table.add_row("published", str(summary.published[0].parent / "aivj-*.json"))
+    table.add_row("open the UI", ui_command)
+    console.print(table)
+
+
+def gate_cell(verdict: GateVerdict) -> str:
+    """Return one gate's value, threshold and verdict as rich markup."""
+    value = "not computable" if verdict.value is None else f"{verdict.value:.4f}"
+    colour, word = ("green", "passed") if verdict.passed else ("red", "failed")
+    return f"{value}  (required {verdict.gate.comparison} {verdict.gate.threshold:g})  [{colour}]{word}[/]"
+
+
+def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdict], str | None]]) -> None:
+    """Print batches by gates; each row ends with why the batch is not accepted, or that it is."""
+    table = Table(title="Gates", title_justify="left")
+    table.add_column("batch")
+    for verdict in rows[0][1] if rows else []:
+        table.add_column(f"{verdict.gate.name} {verdict.gate.comparison} {verdict.gate.threshold:g}")
+    table.add_column("accepted", overflow="fold")
+    for batch, verdicts, problem in rows:
+        cells = [
+            f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else f'{verdict.value:.4f}'}[/]"
+            for verdict in verdicts
+        ]
+        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else f"[red]no[/]: {problem}")
+    console.print(table)
+
+
+def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:
+    """Return (done, to do) of the rendering under way, or None when none is."""
+    folder = root.batch(batch)
+    try:
+        todo = int(json.loads(folder.render_plan.read_text(encoding="utf-8"))["todo"])
+        done = sum(path.read_bytes().count(b"\n") for path in folder.shard_logs_dir.glob("*.jsonl"))
+    except (OSError, ValueError, KeyError):
+        return None
+    return min(done, todo), todo
+
+
+def require_batch(root: DataRoot, batch: BatchKey) -> None:
+    """Raise `UserError` with the known batches when a batch has no manifest."""
+    if not root.manifest(batch).is_file():
+        known = ", ".join(found.key for found in root.find_batches()) or "none yet"
+        raise UserError(
+            f"There is no batch '{batch}' under {root.presets_dir} (known: {known}). "
+            "Make a pack first: aivj pack import SOURCE --pack NAME."
+        )

@@ -1,0 +1,299 @@
+"""Pictures for metadata: contact sheets, histograms, bars, scatter plots, on a dark ground of their own.
+
+Drawn with Pillow and its built-in font, so that they look the same on every machine. That font knows little more than
+ASCII: other letters are shown without their accents, else as "?".
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+Colour = tuple[int, int, int]
+GROUND: Colour = (12, 12, 18)
+PANEL: Colour = (24, 24, 34)
+LINE: Colour = (52, 52, 68)
+INK: Colour = (236, 236, 243)
+SOFT: Colour = (163, 163, 181)
+ACCENT: Colour = (56, 189, 248)
+
+_TEXT_PX = 13
+_TITLE_PX = 16
+_MARGIN = 14
+_PLOT_SIZE = (720, 300)
+_SUPERSAMPLE = 3
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A plot's inner area in pixels, y downwards."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def x(self, fraction: float) -> float:
+        """Return the pixel of 0..1 from left to right."""
+        return self.left + fraction * (self.right - self.left)
+
+    def y(self, fraction: float) -> float:
+        """Return the pixel of 0..1 from bottom to top."""
+        return self.bottom - fraction * (self.bottom - self.top)
+
+
+def contact_sheet(
+    batch_dir: Path, items: Sequence[tuple[str, str]], columns: int = 8, tile: tuple[int, int] = (128, 72)
+) -> Image.Image:
+    """Return a grid of pictures with captions.
+
+    `items` are (path relative to `batch_dir`, caption); a picture that cannot be read is drawn as a crossed tile.
+    Stored squares are stretched to `tile` (width, height in pixels), by default 16:9 as they were rendered.
+    """
+    if columns < 1:
+        raise ValueError("a contact sheet has at least one column")
+    if not items:
+        return _empty("Contact sheet", "no pictures")
+    font, gap, caption_px = _font(11), 4, 17
+    columns = min(columns, len(items))
+    rows = -(-len(items) // columns)
+    size = (columns * (tile[0] + gap) + gap, rows * (tile[1] + caption_px + gap) + gap)
+    sheet = Image.new("RGB", size, GROUND)
+    draw = ImageDraw.Draw(sheet)
+    for number, (path, caption) in enumerate(items):
+        x = gap + number % columns * (tile[0] + gap)
+        y = gap + number // columns * (tile[1] + caption_px + gap)
+        picture = _read_tile(batch_dir.joinpath(*PurePosixPath(path).parts), tile)
+        if picture is None:
+            draw.rectangle((x, y, x + tile[0] - 1, y + tile[1] - 1), fill=PANEL, outline=LINE)
+            draw.line((x, y, x + tile[0] - 1, y + tile[1] - 1), fill=LINE)
+            draw.line((x, y + tile[1] - 1, x + tile[0] - 1, y), fill=LINE)
+        else:
+            sheet.paste(picture, (x, y))
+        draw.text((x + 1, y + tile[1] + 2), _fitted(caption, font, tile[0] - 2), font=font, fill=SOFT)
+    return sheet
+
+
+def histogram(values: Sequence[float], bins: int, title: str, x_label: str) -> Image.Image:
+    """Return a histogram of finite values with counts on the y axis; title line tells n, median and range."""
+    finite = np.asarray([value for value in values if np.isfinite(value)], dtype=np.float64)
+    if not finite.size:
+        return _empty(title, "no values")
+    low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        # One value: a single bar in the middle of an axis around it.
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(finite, bins=max(1, bins), range=(low, high))
+    note = f"n {finite.size:,}, median {np.median(finite):.3g}, range {finite.min():.3g} to {finite.max():.3g}"
+    image, draw, box = _frame(title, note, x_label)
+    ticks = _nice_ticks(0, float(counts.max()), 4, whole=True)
+    _y_axis(draw, box, ticks)
+    for tick in _nice_ticks(low, high, 6):
+        if low <= tick <= high:
+            _x_tick(draw, box, (tick - low) / (high - low), f"{tick:.4g}")
+    for number, count in enumerate(counts):
+        left, right = (box.x((edges[number + side] - low) / (high - low)) for side in (0, 1))
+        if count:
+            draw.rectangle(
+                (left + 1, min(box.y(count / ticks[-1]), box.bottom - 2), right - 1, box.bottom), fill=ACCENT
+            )
+    return image
+
+
+def bar_chart(labels: Sequence[str], values: Sequence[float], title: str) -> Image.Image:
+    """Return one vertical bar a label, in the order given, values (0 and above) over the bars where there is room."""
+    if len(labels) != len(values):
+        raise ValueError("as many labels as values")
+    if not labels:
+        return _empty(title, "no values")
+    image, draw, box = _frame(title, f"n {len(labels):,}, sum {sum(values):,.6g}", "")
+    ticks = _nice_ticks(0, max(*values, 0), 4, whole=all(float(value).is_integer() for value in values))
+    _y_axis(draw, box, ticks)
+    slot = (box.right - box.left) / len(labels)
+    small = _font(11)
+    widest = max(small.getlength(_plain(label)) for label in labels)
+    every = max(1, int(-(-(widest + 6) // slot)))
+    numbers = [f"{value:.4g}" for value in values]
+    numbered = max(small.getlength(number) for number in numbers) + 4 < slot
+    half = min(slot / 2 - min(2, slot * 0.1), 36)
+    for index, (label, value) in enumerate(zip(labels, values, strict=True)):
+        middle, top = box.left + (index + 0.5) * slot, box.y(max(0.0, value) / ticks[-1])
+        draw.rectangle((middle - half, top, middle + half - 1, box.bottom), fill=ACCENT)
+        if index % every == 0:
+            text = _fitted(label, small, max(slot * every - 4, 24))
+            draw.text((middle, box.bottom + 6), text, font=small, fill=SOFT, anchor="ma")
+        if numbered:
+            draw.text((middle, top - 3), numbers[index], font=small, fill=INK, anchor="md")
+    return image
+
+
+def scatter(points: npt.NDArray[np.floating], groups: Sequence[str], title: str) -> Image.Image:
+    """Return points [n, 2] coloured by group; each group's name stands at the median of its points.
+
+    Both axes have the same scale. Colours are by the group's place in sorted order: the same names, the same colours.
+    """
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(groups):
+        raise ValueError(f"points {points.shape} for {len(groups)} groups, expected [n, 2]")
+    if not len(points):
+        return _empty(title, "no points")
+    names = sorted(set(groups))
+    colour = {name: _group_colour(number) for number, name in enumerate(names)}
+    size = (720, 560)
+    box = _Box(_MARGIN, 56, size[0] - _MARGIN, size[1] - _MARGIN)
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = 0.94 * min(
+        (box.right - box.left) / max(high[0] - low[0], 1e-9), (box.bottom - box.top) / max(high[1] - low[1], 1e-9)
+    )
+    middle = (low + high) / 2
+    centre = np.array([(box.left + box.right) / 2, (box.top + box.bottom) / 2])
+    placed = centre + (points - middle) * scale * np.array([1, -1])
+    image = _dots(size, box, placed, [colour[name] for name in groups])
+    draw = ImageDraw.Draw(image)
+    _heading(draw, title, f"n {len(points):,}, groups {len(names):,}")
+    font, group_of = _font(12), np.asarray(groups)
+    for name in names:
+        at = np.median(placed[group_of == name], axis=0)
+        draw.text(tuple(at), _plain(name), font=font, fill=INK, anchor="mm", stroke_width=3, stroke_fill=GROUND)
+    return image
+
+
+def project_2d(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return the first two principal components [n, 2] of rows [n, d]; zeros where there are fewer.
+
+    Exact solvers with fixed signs: the same rows give the same picture.
+    """
+    from sklearn.decomposition import PCA
+
+    projected = np.zeros((len(vectors), 2))
+    components = min(2, *vectors.shape)
+    if len(vectors) > 1:
+        solver = "covariance_eigh" if len(vectors) > vectors.shape[1] else "full"
+        projected[:, :components] = PCA(n_components=components, svd_solver=solver).fit_transform(vectors)
+    return projected
+
+
+def as_markdown_image(image: Image.Image, *, alt: str, limit_bytes: int = 200_000) -> str:
+    """Return Markdown that holds the image as a WebP data URI, at most `limit_bytes` of text.
+
+    Quality is lowered first, then the size, until it fits. Raises `ValueError` when not even a thumbnail does.
+    """
+    words = _plain(alt)
+    for bracket in "[]()<>\\":
+        words = words.replace(bracket, " ")
+    opaque = image.convert("RGB")
+    while min(opaque.size) >= 8:
+        for quality in (88, 75, 60, 45):
+            buffer = io.BytesIO()
+            opaque.save(buffer, "WEBP", quality=quality, method=4)
+            text = f"![{words}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')})"
+            if len(text) <= limit_bytes:
+                return text
+        opaque = opaque.resize((int(opaque.width * 0.8), int(opaque.height * 0.8)), Image.Resampling.LANCZOS)
+    raise ValueError(f"the picture does not fit into {limit_bytes} bytes")
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
+
+
+def _plain(text: str) -> str:
+    """Return `text` in the letters of the built-in font, on one line."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    kept = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    ascii_only = kept.encode("ascii", "replace").decode("ascii")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in ascii_only).split())
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: float) -> str:
+    """Return `text`, cut with ".." where it is wider than `width_px`."""
+    plain = _plain(text)[:400]
+    if font.getlength(plain) <= width_px:
+        return plain
+    while plain and font.getlength(f"{plain}..") > width_px:
+        plain = plain[:-1]
+    return f"{plain.rstrip()}.." if plain else ""
+
+
+def _read_tile(path: Path, tile: tuple[int, int]) -> Image.Image | None:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB").resize(tile, Image.Resampling.LANCZOS)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+
+
+def _heading(draw: ImageDraw.ImageDraw, title: str, note: str) -> None:
+    draw.text((_MARGIN, 10), _plain(title), font=_font(_TITLE_PX), fill=INK)
+    draw.text((_MARGIN, 31), _plain(note), font=_font(_TEXT_PX - 1), fill=SOFT)
+
+
+def _empty(title: str, note: str) -> Image.Image:
+    image = Image.new("RGB", (360, 60), GROUND)
+    _heading(ImageDraw.Draw(image), title, note)
+    return image
+
+
+def _frame(title: str, note: str, x_label: str) -> tuple[Image.Image, ImageDraw.ImageDraw, _Box]:
+    width, height = _PLOT_SIZE
+    image = Image.new("RGB", _PLOT_SIZE, GROUND)
+    draw = ImageDraw.Draw(image)
+    _heading(draw, title, note)
+    box = _Box(56, 66, width - _MARGIN - 8, height - (46 if x_label else 30))
+    if x_label:
+        draw.text(
+            ((box.left + box.right) / 2, height - 7), _plain(x_label), font=_font(_TEXT_PX), fill=SOFT, anchor="md"
+        )
+    return image, draw, box
+
+
+def _y_axis(draw: ImageDraw.ImageDraw, box: _Box, ticks: Sequence[float]) -> None:
+    for tick in ticks:
+        y = box.y(tick / ticks[-1])
+        draw.line((box.left, y, box.right, y), fill=LINE)
+        draw.text((box.left - 8, y), f"{tick:,.6g}", font=_font(_TEXT_PX - 1), fill=SOFT, anchor="rm")
+
+
+def _x_tick(draw: ImageDraw.ImageDraw, box: _Box, fraction: float, text: str) -> None:
+    x = box.x(fraction)
+    draw.line((x, box.bottom, x, box.bottom + 4), fill=SOFT)
+    draw.text((x, box.bottom + 7), text, font=_font(_TEXT_PX - 1), fill=SOFT, anchor="ma")
+
+
+def _nice_ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+    """Return ticks of step 1, 2 or 5 times a power of ten that cover `low`..`high` (Heckbert 1990)."""
+    raw = max(high - low, 1e-9) / about
+    magnitude = 10.0 ** np.floor(np.log10(raw))
+    step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= raw * 0.999)
+    if whole:
+        step = max(1.0, step)
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _group_colour(number: int) -> Colour:
+    """Return well-spread hues: steps of the golden angle, with three lightnesses in turn."""
+    import colorsys
+
+    red, green, blue = colorsys.hls_to_rgb(number * 0.381966 % 1, (0.66, 0.58, 0.76)[number % 3], 0.8)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _dots(size: tuple[int, int], box: _Box, placed: npt.NDArray[np.floating], colours: Sequence[Colour]) -> Image.Image:
+    """Return the ground with one dot a point; drawn larger and scaled down, as Pillow's circles have hard edges."""
+    big = Image.new("RGB", (size[0] * _SUPERSAMPLE, size[1] * _SUPERSAMPLE), GROUND)
+    draw = ImageDraw.Draw(big)
+    draw.rectangle([edge * _SUPERSAMPLE for edge in (box.left, box.top, box.right, box.bottom)], fill=PANEL)
+    radius = (4.0 if len(placed) <= 500 else 2.6 if len(placed) <= 5000 else 1.6) * _SUPERSAMPLE
+    for (x, y), colour in zip(placed * _SUPERSAMPLE, colours, strict=True):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return big.resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,107 @@
+"""The run record: everything that decided a batch, its figures and verdicts, in one file."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.clusters import Clusters
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
+from aivj_assets.contracts.frames_index import read_records
+from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.contracts.gates import GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.run_meta import GateLine, QaVerdict, RunMeta
+from aivj_assets.contracts.style import ENERGIES, StyleIndex
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot
+
+_PACKAGES = (
+    "aivj-assets", "dagster", "playwright", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
+    "pandas", "pillow",
+)  # fmt: skip
+_TOP_REASONS = 10
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change a result; those not installed are left out."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def gate_lines(verdicts: list[GateVerdict]) -> list[GateLine]:
+    """Return verdicts in the form of the run record."""
+    return [
+        GateLine(
+            gate=verdict.gate.name,
+            rule=verdict.gate.rule,
+            value=verdict.value,
+            comparison=verdict.gate.comparison,
+            threshold=verdict.gate.threshold,
+            passed=verdict.passed,
+            evidence=verdict.evidence,
+        )
+        for verdict in verdicts
+    ]
+
+
+def build_run_record(
+    root: DataRoot, batch: BatchKey, *, run_id: str, durations_s: Mapping[str, float], inputs: Mapping[str, str]
+) -> RunMeta:
+    """Gather a finished batch's record from its files. The QA verdict of an earlier record is kept.
+
+    Raises `UserError` when a file is missing or malformed.
+    """
+    folder = root.batch(batch)
+    frames = FramesMeta.load(folder.frames_meta)
+    embedding = EmbeddingsMeta.load(folder.embeddings_meta)
+    clusters = Clusters.load(folder.clusters)
+    index = StyleIndex.load(folder.style_index("v1"))
+    manifest = Manifest.load(root.manifest(batch))
+    figures = measure_batch([preset.id for preset in manifest.presets], read_records(folder.frames_index), folder.path)
+    energies = Counter(entry.energy for entry in index.entries)
+    return RunMeta(
+        generated_at=utc_now(),
+        batch=batch.key,
+        run_id=run_id,
+        fingerprint=frames.fingerprint,
+        pixel_parameters=frames.pixel_parameters,
+        operational_parameters=frames.operational_parameters,
+        renderer_class=frames.renderer_class,
+        browser_version=frames.browser_version,
+        packages=package_versions(),
+        platform={"system": platform.platform(), "python": platform.python_version(), "machine": platform.machine()},
+        counts={
+            "presets": figures.total,
+            "ok": figures.ok,
+            "failed": figures.failed,
+            "embedded": embedding.count,
+            "unique_first_frames": figures.unique_first_frames or 0,
+            "indexed": len(index.entries),
+        },
+        failure_reasons_top=list(figures.failure_reasons.items())[:_TOP_REASONS],
+        gates=gate_lines(evaluate_gates(figures)),
+        embedding_model=embedding.card.to_json(),
+        k=clusters.k,
+        k_reason=clusters.k_reason,
+        energies={energy: energies[energy] for energy in ENERGIES},
+        durations_s=dict(durations_s),
+        inputs_sha256=dict(inputs),
+        qa=_earlier_verdict(folder.run_meta),
+    )
+
+
+def _earlier_verdict(path: Path) -> QaVerdict:
+    try:
+        return RunMeta.load(path).qa
+    except UserError:
+        return QaVerdict()

