@@ -72,9 +72,13 @@ class BatchKey:
         return self.key
 
 
+def _is_pack_name(name: str) -> bool:
+    return bool(_PACK_PATTERN.fullmatch(name)) and not _WINDOWS_RESERVED.fullmatch(name) and not name.endswith(".")
+
+
 def check_pack_name(pack: str) -> str:
     """Return `pack` when it can be a folder name everywhere; raises `UserError` otherwise."""
-    if not _PACK_PATTERN.fullmatch(pack) or _WINDOWS_RESERVED.fullmatch(pack) or pack.endswith("."):
+    if not _is_pack_name(pack):
         raise UserError(
             f"'{pack}' cannot name a pack: use letters, digits, '.', '_' and '-', starting with a letter or digit."
         )
@@ -144,7 +148,7 @@ class DataRoot:
         if not self.presets_dir.is_dir():
             return found
         for folder in self.presets_dir.iterdir():
-            if not folder.is_dir() or not _PACK_PATTERN.fullmatch(folder.name):
+            if not folder.is_dir() or not _is_pack_name(folder.name):
                 continue
             parts = folder / "batches"
             if parts.is_dir():
@@ -176,7 +180,12 @@ class DataRoot:
             )
         base = self.presets_dir.resolve()
         target = base.joinpath(*parts)
-        if not target.resolve().is_relative_to(base):
+        try:
+            resolved = target.resolve()
+        except (OSError, RuntimeError):
+            # Until Python 3.12 a link that leads to itself is a RuntimeError.
+            raise UserError(f"relPath '{rel_path}' leads through a link that goes in a circle.") from None
+        if not resolved.is_relative_to(base):
             raise UserError(
                 f"relPath '{rel_path}' leads through a link out of public/presets; copy the file into the pack."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,8 @@ from pydantic.alias_generators import to_camel
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import write_json_atomic
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def utc_now() -> str:
@@ -38,15 +41,16 @@ class ContractFile(ContractModel):
     def load(cls, path: Path) -> Self:
         """Read and validate a file; raises `UserError` with the file's name, the place and the problem."""
         try:
-            return cls.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
+            return cls.model_validate(_parse(path.read_text(encoding="utf-8-sig")))
         except FileNotFoundError:
             raise UserError(f"{path} does not exist.") from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"{path} is not JSON: {error}.") from None
         except ValidationError as error:
             raise UserError(f"{path} is not as agreed: {first_problem(error)}.") from None
+        except (ValueError, RecursionError) as error:
+            # ValueError: also bytes that are not UTF-8, and numbers of thousands of digits.
+            raise UserError(f"{path} is not JSON: {error}.") from None
 
     def save(self, path: Path) -> None:
         """Write the file whole."""
@@ -61,6 +65,14 @@ class ContractFile(ContractModel):
             old = None
         if not isinstance(old, dict) or {**old, "generatedAt": None} != {**new, "generatedAt": None}:
             write_json_atomic(path, new)
+
+
+def _parse(text: str) -> Any:
+    """Parse JSON; half of a surrogate pair is refused (`ValueError`): no file could be written with it."""
+    value = json.loads(text)
+    if _SURROGATE_ESCAPE.search(text):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
 
 
 def first_problem(error: ValidationError) -> str:

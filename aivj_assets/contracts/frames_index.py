@@ -86,7 +86,8 @@ def frame_paths(id_hash_: str, count: int, suffix: str) -> list[str]:
 def encode_record(record: OkRecord | FailedRecord) -> bytes:
     """Return a record as one JSON line, with its line end."""
     text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+    # A page's message may be cut inside a surrogate pair, and no JSON reader takes half of one.
+    return text.encode("utf-8", errors="replace") + b"\n"
 
 
 def whole_length(data: bytes) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -64,12 +66,13 @@ def run_and_report(console: Console, root: DataRoot, batch: BatchKey, options: B
     config = batch_run_config(merged_settings(root, batch.pack, options))
     with open_instance(root, os.environ) as instance:
         report_dead_runs(instance)
-        with _progress(console, root, batch) as watch:
-            outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
-        problem = acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
-        accepted = problem is None
-        if outcome.success and accepted and not options.only:
-            outcome = run_publication(instance, batch.pack)
+        with quiet_output(console, root.dagster_home / "aivj-run.log") as shown:
+            with _progress(shown, root, batch) as watch:
+                outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
+            problem = acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
+            accepted = problem is None
+            if outcome.success and accepted and not options.only:
+                outcome = run_publication(instance, batch.pack)
     _print_problems(console, outcome)
     if not options.only or outcome.success:
         command = "aivj ui" if root.path == project_root() else f'aivj ui --root "{root.path}"'
@@ -80,7 +83,7 @@ def run_and_report(console: Console, root: DataRoot, batch: BatchKey, options: B
 def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     """Publish a pack and say what was written; returns the exit status."""
     check_pack_name(pack)
-    with open_instance(root, os.environ) as instance:
+    with open_instance(root, os.environ) as instance, quiet_output(console, root.dagster_home / "aivj-run.log"):
         outcome = run_publication(instance, pack)
     _print_problems(console, outcome)
     if outcome.success:
@@ -108,6 +111,29 @@ def _print_problems(console: Console, outcome: RunOutcome) -> None:
         console.print("Failed:", sentence, highlight=False, markup=False, soft_wrap=True)
     if not outcome.success and not outcome.rejected and not outcome.problems:
         console.print(f"Run {outcome.run_id} did not succeed; its log is in the UI (aivj ui).", highlight=False)
+
+
+@contextmanager
+def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
+    """Send what Dagster and the steps' processes print to a log file; yields a console that still reaches the user.
+
+    The file descriptors themselves are turned, so that the processes of steps inherit the log.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log_path.open("ab") as log, os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace") as terminal:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield Console(file=terminal, width=console.width, legacy_windows=console.legacy_windows)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, descriptor in enumerate(saved, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def browser_limit(environ: Mapping[str, str], cores: int) -> int:
     text = environ.get(BROWSERS_VARIABLE, "").strip()
     if not text:
         return max(1, min(4, cores))
-    if not text.isdigit() or not 1 <= int(text) <= 64:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise UserError(f"{BROWSERS_VARIABLE} is '{text}'; give a number of browsers from 1 to 64.")
     return int(text)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal, get_args, get_origin
 
 import dagster as dg
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from aivj_assets.contracts.base import first_problem
@@ -45,6 +47,12 @@ def render_config_schema() -> dict[str, dg.Field]:
 
 def render_parameters(config: dict[str, Any]) -> RenderParameters:
     """Validate a run's `frames` configuration; raises `UserError` with the first problem."""
+    names = [info.alias or name for name, info in RenderParameters.model_fields.items()]
+    unknown = [name for name in config if name not in names]
+    if unknown:
+        near = difflib.get_close_matches(to_camel(unknown[0]), names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+        raise UserError(f"Rendering parameters: there is no '{unknown[0]}'; {hint}")
     try:
         return RenderParameters.model_validate(config)
     except ValidationError as error:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+# The backslash too, or a name that ends in one would take the escape off the next character.
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", "&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "`": "'", "\n": " ", "\r": " "}
+)
+
 
 def counts_table(heading: str, counts: Mapping[str, int]) -> str:
     """Return a Markdown table of counts, largest first; `none` when there are none."""
@@ -22,6 +27,4 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    for character, escape in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("`", "'"), ("\n", " ")):
-        text = text.replace(character, escape)
-    return text
+    return text.translate(_ESCAPES)

@@ -10,13 +10,15 @@ from aivj_assets.orchestration.parameters import render_parameters
 
 def batch_run_config(settings: PackSettings) -> dict[str, Any]:
     """Return Dagster's run config for a batch; raises `UserError` when a rendering parameter is not valid."""
-    render_parameters(settings.render)
+    # As validated, so that "False" or 45000.0 from a command line reach Dagster in the types it asks for.
+    validated = render_parameters(settings.render).model_dump(mode="json", by_alias=True)
+    render = {name: validated[name] for name in settings.render}
     embedder = settings.embedder.model_dump(exclude_none=True, include={"model", "pretrained", "note"})
     clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "seed"})
     config: dict[str, Any] = {}
     ops: dict[str, Any] = {}
-    if settings.render:
-        ops["frames"] = {"config": settings.render}
+    if render:
+        ops["frames"] = {"config": render}
     if clusters:
         ops["clusters"] = {"config": clusters}
     if ops:

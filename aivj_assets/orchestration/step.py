@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,12 @@ class BatchStep:
     def version(self) -> dg.DataVersion:
         """Return the content version of the files that the step has written."""
         return dg.DataVersion(content_version(self.root, self.batch, self.stage))
+
+    def output(self, metadata: Mapping[str, Any]) -> dg.Output[None]:
+        """Return the materialisation in the form that the last op of a graph-backed asset gives."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return dg.Output(None, metadata=self.facts(metadata), data_version=self.version())
 
     def result(self, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
         """Return the materialisation: content version, inputs, metadata."""

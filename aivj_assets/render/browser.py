@@ -103,10 +103,10 @@ class LiveBrowser:
             self.close()
             raise
 
-    def open_page(self) -> None:
+    def open_page(self, timeout_s: float = PAGE_TIMEOUT_S) -> None:
         """Load the render page afresh, closing one that is open; raises `BrowserError` when it cannot be had."""
         try:
-            self._call(self._open_page(), PAGE_TIMEOUT_S)
+            self._call(self._open_page(), timeout_s)
         except (CallTimeoutError, TimeoutError):
             raise BrowserDiedError("the browser did not load the render page in time") from None
         except _playwright_error() as error:

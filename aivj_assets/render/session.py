@@ -12,6 +12,7 @@ import psutil
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render.browser import (
+    PAGE_TIMEOUT_S,
     BrowserDiedError,
     BrowserError,
     LiveBrowser,
@@ -35,6 +36,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 2
+# A browser that works shows a fresh page in about a second; one whose GPU process hangs never does.
+_FRESH_PAGE_TIMEOUT_S = 20.0
 _MEMORY_LIMIT_BYTES = 4 * 1024**3
 
 
@@ -118,7 +121,7 @@ class RenderSession:
         browser = self._live()
         if browser.alive and not replace_browser:
             try:
-                self._open_page(browser)
+                self._open_page(browser, _FRESH_PAGE_TIMEOUT_S)
             except BrowserError as error:
                 logger.info("replacing the browser: %s", error)
             else:
@@ -149,9 +152,9 @@ class RenderSession:
                 self._flags = browser.flags
                 return
 
-    def _open_page(self, browser: LiveBrowser) -> None:
-        browser.open_page()
-        page = browser.describe()
+    def _open_page(self, browser: LiveBrowser, timeout_s: float = PAGE_TIMEOUT_S) -> None:
+        browser.open_page(timeout_s)
+        page = browser.describe(timeout_s)
         if self._page is not None and page != self._page:
             raise UserError(
                 f"The browser came back with renderer '{page.renderer}' in place of '{self._page.renderer}': "

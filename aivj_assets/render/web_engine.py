@@ -112,6 +112,12 @@ def _read_sources(source_dir: Path) -> tuple[bytes, bytes]:
         except ValueError as error:
             raise UserError(f"{source_dir / name} is not JSON ({error}): restore it from the repository.") from None
         texts.append(data)
+    wanted = json.loads(texts[0]).get("dependencies", {})
+    locked = json.loads(texts[1]).get("packages", {}).get("", {}).get("dependencies", {})
+    if wanted != locked:  # npm would ask the registry before it says so
+        raise UserError(
+            f"package-lock.json does not match package.json in {source_dir}: restore both, or run npm install."
+        )
     return texts[0], texts[1]
 
 
@@ -236,7 +242,7 @@ def explain_npm_failure(output: str, log: Path, folder: Path) -> str:
     if any(sign in output for sign in _NETWORK_SIGNS):
         return f"The npm registry cannot be reached: check the network or npm's proxy setting and try again; see {log}."
     if "EUSAGE" in output or "in sync" in output:
-        return f"package-lock.json does not match package.json: restore both from the repository; see {log}."
+        return f"package-lock.json does not match package.json: restore both, or run npm install; see {log}."
     errors = [line for line in output.splitlines() if line.startswith(("npm error", "npm ERR!"))]
     first = next((line for line in errors if " code " not in line and len(line.split()) > 2), "no error text")
     return f"npm ci failed ({first[:200]}): see {log}."

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aivj_assets.contracts.clusters import Clusters
@@ -61,25 +62,24 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
     table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
     table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
     if figures.failure_reasons:
-        table.add_row("reasons", ", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items()))
+        table.add_row("reasons", escape(", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items())))
     for verdict in summary.verdicts:
         table.add_row(verdict.gate.name, gate_cell(verdict))
     if summary.frames:
-        table.add_row(
-            "renderer", f"{summary.frames.renderer_class}: {summary.frames.pixel_parameters.get('renderer', '')}"
-        )
+        renderer = summary.frames.pixel_parameters.get("renderer", "")
+        table.add_row("renderer", escape(f"{summary.frames.renderer_class}: {renderer}"))
         table.add_row("fingerprint", summary.frames.fingerprint)
     if accepted and summary.embeddings:
         meta = summary.embeddings
         note = f"; {meta.note}" if meta.note else ""
-        table.add_row("embedder", f"{meta.model} ({meta.pretrained}), {meta.dim} dimensions{note}")
+        table.add_row("embedder", escape(f"{meta.model} ({meta.pretrained}), {meta.dim} dimensions{note}"))
     if accepted and summary.clusters:
-        table.add_row("clusters", f"{summary.clusters.k} ({summary.clusters.k_reason})")
+        table.add_row("clusters", escape(f"{summary.clusters.k} ({summary.clusters.k_reason})"))
     if accepted and summary.qa_page:
-        table.add_row("QA page", str(summary.qa_page))
+        table.add_row("QA page", escape(str(summary.qa_page)))
     if accepted and summary.published:
-        table.add_row("published", str(summary.published[0].parent / "aivj-*.json"))
-    table.add_row("open the UI", ui_command)
+        table.add_row("published", escape(str(summary.published[0].parent / "aivj-*.json")))
+    table.add_row("open the UI", escape(ui_command))
     console.print(table)
 
 
@@ -102,7 +102,7 @@ def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdic
             f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else f'{verdict.value:.4f}'}[/]"
             for verdict in verdicts
         ]
-        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else f"[red]no[/]: {problem}")
+        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else f"[red]no[/]: {escape(problem)}")
     console.print(table)
 
 

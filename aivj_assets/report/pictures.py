@@ -137,7 +137,7 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], title: str) -> Ima
 
 
 def scatter(points: npt.NDArray[np.floating], groups: Sequence[str], title: str) -> Image.Image:
-    """Return points [n, 2] coloured by group; each group's name stands at the median of its points.
+    """Return points [n, 2] coloured by group; each group's name, in its colour, stands at the median of its points.
 
     Both axes have the same scale. Colours are by the group's place in sorted order: the same names, the same colours.
     """
@@ -162,7 +162,9 @@ def scatter(points: npt.NDArray[np.floating], groups: Sequence[str], title: str)
     font, group_of = _font(12), np.asarray(groups)
     for name in names:
         at = np.median(placed[group_of == name], axis=0)
-        draw.text(tuple(at), _plain(name), font=font, fill=INK, anchor="mm", stroke_width=3, stroke_fill=GROUND)
+        draw.text(
+            tuple(at), _plain(name), font=font, fill=colour[name], anchor="mm", stroke_width=3, stroke_fill=GROUND
+        )
     return image
 
 
@@ -197,7 +199,9 @@ def as_markdown_image(image: Image.Image, *, alt: str, limit_bytes: int = 200_00
             text = f"![{words}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')})"
             if len(text) <= limit_bytes:
                 return text
-        opaque = opaque.resize((int(opaque.width * 0.8), int(opaque.height * 0.8)), Image.Resampling.LANCZOS)
+        # Bytes go with the area.
+        scale = min(0.85, (limit_bytes / len(text)) ** 0.5)
+        opaque = opaque.resize((int(opaque.width * scale), int(opaque.height * scale)), Image.Resampling.LANCZOS)
     raise ValueError(f"the picture does not fit into {limit_bytes} bytes")
 
 

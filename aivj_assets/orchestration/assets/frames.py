@@ -162,11 +162,7 @@ def collect_frames(
             meta.save(step.folder.frames_meta)
         step.folder.render_plan.unlink(missing_ok=True)
         rendered = sum(shard.ok + shard.failed - shard.reused for shard in shards)
-        return dg.Output(
-            None,
-            metadata=step.facts(frames_facts(step.folder, presets, meta, rendered)),
-            data_version=step.version(),
-        )
+        return step.output(frames_facts(step.folder, presets, meta, rendered))
 
 
 def _is_same_rendering(path: Path, meta: FramesMeta) -> bool:

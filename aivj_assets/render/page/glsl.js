@@ -21,7 +21,8 @@ const TERNARY = ["2", "3", "4"].flatMap((n) =>
 function usefulHelpers(text, body) {
   return text
     .replace(HELPERS, (line, name) => (body.includes(`${name}(`) ? line : ""))
-    .replace(/\{ return vec(\d)\( m\[0\]\[i\].*$/gm, "{ return m[i]; }");
+    .replace(/\{ return vec(\d)\( m\[0\]\[i\].*$/gm, "{ return m[i]; }")
+    .replace(/^vec3 (matrix_row\d+)\(mat3/m, "vec2 $1(mat2 m, int i) { return m[i]; }\nvec3 $1(mat3");
 }
 
 function sizeOf(name) {
@@ -51,7 +52,7 @@ function splitGlobals(header, sizes) {
 }
 
 /** The parser's whole output → "globals shader_body { body }"; "" when it is not as expected. */
-export function assembleShader(output, sizes) {
+export function assembleShader(output, sizes, written) {
   const text = output
     .replace(/^#line[^\n]*\n/gm, "")
     .replace(/\btexture(?:2D|3D)\b/g, "texture")
@@ -62,8 +63,9 @@ export function assembleShader(output, sizes) {
   const header = usefulHelpers(text.slice(0, start), text.slice(start));
   const { globals, initial } = splitGlobals(header, sizes);
   const body = text.slice(text.indexOf("{", start) + 1, end).replace("vec3 ret = vec3 (0);", "ret = vec3(0.0);");
+  const copies = written.map((name) => `hl_${name} = ${name};`).join("\n");
   const select = /bvecTernary\d+/g;
   const helpers = select.test(body) || select.test(globals) ? `${TERNARY}\n` : "";
-  const whole = `${helpers}${globals}\nshader_body {\n{ vec2 uv = uv; {\n${initial}\n${body}\n} }\n}`;
+  const whole = `${helpers}${globals}\nshader_body {\n{ vec2 uv = uv; {\n${copies}\n${initial}\n${body}\n} }\n}`;
   return whole.replace(/^vec\d bvecTernary\d+\(.*$/gm, "").replace(select, "hl_select");
 }

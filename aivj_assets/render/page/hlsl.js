@@ -7,7 +7,7 @@
 import { PresetFailure } from "/page/failure.js";
 import { assembleShader } from "/page/glsl.js";
 import { preprocess } from "/page/hlsl_macros.js";
-import { DECLARATIONS, MACROS, libraryFor } from "/page/hlsl_prelude.js";
+import { DECLARATIONS, MACROS, libraryFor, typeOfUniform } from "/page/hlsl_prelude.js";
 import { rewriteSource } from "/page/hlsl_rewrite.js";
 
 const FAILED = new Set(["", "parsing failed", "code generation failed"]);
@@ -62,11 +62,12 @@ export function convertShader(source, stage, warnings) {
     refuse(stage, error.message);
   }
   if (!parts) refuse(stage, "no shader_body { … } in it");
-  const { globals, body, samplers, sizes } = rewriteSource(parts, warnings);
+  const { globals, body, samplers, sizes, written } = rewriteSource(parts, warnings);
   const program = [
     DECLARATIONS,
     ...samplers.map(({ type, name }) => `${type} ${name};`),
     ...sizes.map((name) => `float4 ${name};`),
+    ...written.map((name) => `${typeOfUniform(name)} hl_${name};`),
     libraryFor(globals + body),
     globals,
     "float4 shader_body (float2 uv : TEXCOORD0) : COLOR0",
@@ -79,7 +80,7 @@ export function convertShader(source, stage, warnings) {
   messages.length = 0;
   const output = parse(program, "shader_body", "fs");
   if (FAILED.has(output.trim())) refuse(stage, explain(program, output));
-  const shader = assembleShader(output, sizes);
+  const shader = assembleShader(output, sizes, written);
   if (!shader || !shader.includes("shader_body")) refuse(stage, "the converted text has no shader_body");
   return shader;
 }

@@ -16,6 +16,12 @@ const SAMPLERS_3D = "noisevol_lq noisevol_hq";
 
 const qNames = Array.from({ length: 32 }, (_, i) => `q${i + 1}`);
 
+/** HLSL type of each of the engine's uniforms that a preset may write to. */
+export function typeOfUniform(name) {
+  if (FLOAT4S.split(" ").includes(name)) return "float4";
+  return name === "hue_shader" ? "float3" : name === "uv_orig" ? "float2" : "float";
+}
+
 /** Names that the engine's GLSL program has already; a converted shader must not declare them. */
 export const ENGINE_NAMES = new Set([
   ...FLOATS.split(" "),
@@ -87,12 +93,15 @@ const LIBRARY = [
   ["fmod", forSizes("T hl_fmod(T x, T y) { T q = x / y; return x - y * sign(q) * floor(abs(q)); }")],
   ["step", forSizes("T hl_step(T edge, T x) { return step(edge, x); }")],
   ["smoothstep", forSizes("T hl_smoothstep(T a, T b, T x) { return smoothstep(a, b, x); }")],
+  ["rsqrt", forSizes("T hl_rsqrt(T x) { return 1 / sqrt(x); }")],
+  ["modf", forSizes("T hl_modf(T x, out T whole) { whole = sign(x) * floor(abs(x)); return x - whole; }")],
   ["atan2", forSizes("T hl_atan2(T y, T x) { return atan2(y, x); }")],
   [
     "mul",
     ["2", "3", "4"]
       .map((n) =>
         [
+          `float hl_mul(float${n} a, float${n} b) { return dot(a, b); }`,
           `float${n} hl_mul(float${n} v, float${n}x${n} m) { return mul(m, v); }`,
           `float${n} hl_mul(float${n}x${n} m, float${n} v) { return mul(v, m); }`,
           `float${n}x${n} hl_mul(float${n}x${n} a, float${n}x${n} b) { return mul(b, a); }`,

@@ -112,6 +112,80 @@ function fromBraces(declarator, type) {
   return [...declarator.slice(0, at + 1), type, "(", ...inside, ")"];
 }
 
+/** a = 1, b = 2; → { a = 1; b = 2; } */
+function commaStatements(tokens) {
+  const out = [];
+  for (let i = 0; i < tokens.length; i += 1) {
+    out.push(tokens[i]);
+    if (!/^[;{})]$/.test(tokens[i]) && tokens[i] !== "else" && i > 0) continue;
+    const first = i === 0 && !/^[;{}]$/.test(tokens[0]) ? 0 : i + 1;
+    const found = statementWithCommas(tokens, first);
+    if (!found) continue;
+    if (first === 0) out.pop();
+    out.push("{", ...found.parts.flatMap((part) => [...part, ";"]), "}");
+    i = found.end;
+  }
+  return out;
+}
+
+/** The expression statement at `first` when commas divide it outside of all brackets, else null. */
+function statementWithCommas(tokens, first) {
+  if (!WORD.test(tokens[first] ?? "") || TYPE.test(tokens[first]) || QUALIFIER.test(tokens[first])) return null;
+  let depth = 0;
+  for (let end = first; end < tokens.length; end += 1) {
+    if (tokens[end] === "{" || tokens[end] === "}") return null;
+    if (tokens[end] in CLOSES) depth += 1;
+    else if (tokens[end] in OPENS && --depth < 0) return null; // eslint-disable-line no-plusplus
+    if (tokens[end] !== ";") continue;
+    if (depth !== 0) return null;
+    const parts = splitAtCommas(tokens, first, end);
+    return parts.length > 1 && parts.every((part) => part.length > 0) ? { parts, end } : null;
+  }
+  return null;
+}
+
+/** for (n = 1; …) → n = 1; for (int unused = 0; …): the parser wants a declaration there. */
+function forLoops(tokens) {
+  const out = [];
+  let count = 0;
+  for (let i = 0; i < tokens.length; i += 1) {
+    const init = tokens[i] === "for" && tokens[i + 1] === "(" ? tokens[i + 2] : undefined;
+    const end = tokens.indexOf(";", i);
+    if (init === undefined || TYPE.test(init) || end < 0) {
+      out.push(tokens[i]);
+      continue;
+    }
+    const before = splitAtCommas(tokens, i + 2, end).filter((part) => part.length > 0);
+    out.push(...before.flatMap((part) => [...part, ";"]));
+    out.push("for", "(", "int", `hl_for${(count += 1)}`, "=", "0", ";");
+    i = end;
+  }
+  return out;
+}
+
+/** -(a < b) → -1 * (a < b): the parser turns a truth value into a number for a product only. */
+function negatedTruths(tokens) {
+  const out = [];
+  for (let i = 0; i < tokens.length; i += 1) {
+    const before = tokens[i - 1];
+    const unary = tokens[i] === "-" && (before === undefined || /^[-+*/%=,;({<>]=?$|^return$/.test(before));
+    const end = unary && tokens[i + 1] === "(" ? closing(tokens, i + 1) : -1;
+    if (end > 0 && comparesAtTop(tokens, i + 2, end)) out.push("-", "1.0", "*");
+    else out.push(tokens[i]);
+  }
+  return out;
+}
+
+function comparesAtTop(tokens, from, to) {
+  let depth = 0;
+  for (let i = from; i < to; i += 1) {
+    if (tokens[i] in CLOSES) depth += 1;
+    else if (tokens[i] in OPENS) depth -= 1;
+    else if (depth === 0 && /^(?:[<>]=?|[=!]=|&&|\|\|)$/.test(tokens[i])) return true;
+  }
+  return false;
+}
+
 /** while (c) → for (int n = 0; c; n++): the parser knows no while. */
 function whileLoops(tokens) {
   const out = [];
@@ -184,7 +258,10 @@ function constructorsFirst(tokens) {
   return out;
 }
 
-const PASSES = [plainTypes, commaOperator, plainDeclarations, whileLoops, safeNames, remainders, constructorsFirst];
+const PASSES = [
+  plainTypes, commaOperator, plainDeclarations, commaStatements, forLoops, whileLoops, safeNames, remainders,
+  negatedTruths, constructorsFirst,
+]; // prettier-ignore
 
 function print(tokens) {
   let text = "";
@@ -230,13 +307,40 @@ function takeSizes(text, found) {
   });
 }
 
-/** {globals, body} → the same rewritten, the preset's own samplers [{type, name}] and texture sizes [name]. */
+/**
+ * Names of the engine's uniforms that the preset writes to or declares anew; MilkDrop's compiler allowed it. They become
+ * variables hl_name that start with the uniform's value. Returns [name].
+ */
+function writtenUniforms(text) {
+  const written = new Set();
+  const assigned = /(?<![.\w])(\w+)\s*(?:\.\s*[xyzwrgba]+\s*)?(?:[-+*/]?=(?!=)|\+\+|--)|\b(?:float|int)[234]?\s+(\w+)\s*(?=[;=])/g;
+  for (const [, name, declared] of text.matchAll(assigned)) {
+    if (ENGINE_NAMES.has(name ?? declared)) written.add(name ?? declared);
+  }
+  return [...written].filter((name) => !name.startsWith("sampler_"));
+}
+
+function renameAll(text, names) {
+  return names.length === 0 ? text : text.replace(new RegExp(`\\b(${names.join("|")})\\b`, "g"), "hl_$1");
+}
+
+/**
+ * {globals, body} → the same rewritten, the preset's own samplers [{type, name}], texture sizes [name] and the
+ * engine's uniforms that it writes to, `written` [name].
+ */
 export function rewriteSource({ globals, body }, warnings) {
   const found = new Map();
   const sizes = new Set();
   const notes = new Set();
   const take = (text) => rewrite(takeSizes(takeSamplers(text, found, notes), sizes));
-  const out = { globals: take(globals), body: take(body) };
+  const taken = { globals: take(globals), body: take(body) };
+  const written = writtenUniforms(`${taken.globals}\n${taken.body}`);
   warnings.push(...notes);
-  return { ...out, samplers: [...found].map(([name, type]) => ({ name, type })), sizes: [...sizes] };
+  return {
+    globals: renameAll(taken.globals, written),
+    body: renameAll(taken.body, written),
+    samplers: [...found].map(([name, type]) => ({ name, type })),
+    sizes: [...sizes],
+    written,
+  };
 }

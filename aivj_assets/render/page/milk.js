@@ -69,7 +69,7 @@ function slotMap(slot, withPoints) {
   return map;
 }
 
-/** Converts a .milk preset's text. Throws PresetFailure. */
+/** Converts a .milk preset's text: {preset: a butterchurn preset object, warnings}. Throws PresetFailure. */
 export function convertMilk(text) {
   const arranged = arrange(text);
   if (arranged.values.length === 0 && arranged.code.size === 0) {
@@ -79,7 +79,7 @@ export function convertMilk(text) {
   const warnings = [];
   const warp = convertShader(shaderSource(arranged.code, "warp_"), "warp", warnings);
   const comp = convertShader(shaderSource(arranged.code, "comp_"), "comp", warnings);
-  return {
+  const preset = {
     version: parts.presetVersion,
     baseVals: { ...parts.baseVals },
     init_eqs_eel: parts.presetInit,
@@ -89,6 +89,6 @@ export function convertMilk(text) {
     shapes: parts.shapes.map((shape) => slotMap(shape, false)),
     warp,
     comp,
-    warnings,
   };
+  return { preset, warnings };
 }

@@ -3,6 +3,7 @@
 // Belongs here: telling JSON from .milk, checking and completing a JSON preset, the textures that shaders ask for.
 // Does not belong here: .milk (milk.js) and its shaders (hlsl.js).
 
+import { mendEquations } from "/page/eel.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { convertMilk } from "/page/milk.js";
 import { EXTRA_TEXTURES } from "/page/textures.js";
@@ -23,7 +24,7 @@ function copyEquations(from, to, names, suffix, what) {
   for (const name of names) {
     const text = from[`${name}_${suffix}`] ?? "";
     if (typeof text !== "string") throw new PresetFailure("preset-load-failed", `${what}.${name}_${suffix} is no text`);
-    to[`${name}_${suffix}`] = text;
+    to[`${name}_${suffix}`] = suffix === "eel" ? mendEquations(text) : text;
   }
 }
 
@@ -119,9 +120,9 @@ function texturesFor(map) {
 export function readPreset(text) {
   const trimmed = text.replace(/^\uFEFF/, "").trim();
   if (trimmed === "") throw new PresetFailure("empty", "the preset's text is empty");
-  const map = trimmed.startsWith("{") || trimmed.startsWith("[{") ? fromJson(trimmed) : convertMilk(trimmed);
+  const milk = trimmed.startsWith("{") ? null : convertMilk(trimmed);
+  const map = milk ? fromObject(milk.preset) : fromJson(trimmed);
   const { extraImages, warnings } = texturesFor(map);
-  warnings.unshift(...(map.warnings || []));
-  delete map.warnings;
+  if (milk) warnings.unshift(...milk.warnings);
   return { map, shaders: { warp: map.warp, comp: map.comp }, extraImages, warnings };
 }

@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from aivj_assets.cluster.checks import check_clusters
 from aivj_assets.cluster.spherical import ClusterFit, count_distinct, fit_clusters, nearest_centroids
@@ -77,6 +78,23 @@ def test_order_of_rows_and_number_of_threads_change_nothing() -> None:
     assert one.centroids.tobytes() == two.centroids.tobytes() == permuted.centroids.tobytes()
 
 
+def test_k_means_runs_on_one_thread_whatever_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.cluster import KMeans
+
+    seen: list[int] = []
+    fit = KMeans.fit
+
+    def watched(self: KMeans, *arguments: object) -> KMeans:
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(KMeans, "fit", watched)
+    with threadpool_limits(limits=2):
+        fit_clusters(styles(60, 4, 16, spread=0.3)[0], names(60), batch="b")
+        assert max(pool["num_threads"] for pool in threadpool_info()) == min(2, os.cpu_count() or 1)
+    assert set(seen) == {1}
+
+
 def test_ids_go_by_size_and_then_by_smallest_preset_id() -> None:
     directions = np.eye(4, dtype=np.float32)
     rows = directions[[3, 1, 1, 1, 0, 0, 2, 3]]
@@ -84,6 +102,15 @@ def test_ids_go_by_size_and_then_by_smallest_preset_id() -> None:
     assert labels(fit, list("abcdefgh")) == ["c01", "c00", "c00", "c00", "c02", "c02", "c03", "c01"]
     assert [cluster.size for cluster in fit.clusters.clusters] == [3, 2, 2, 1]
     np.testing.assert_allclose(fit.centroids, directions[[1, 3, 0, 2]], atol=1e-6)
+
+
+def test_ids_of_a_later_batch_count_on_and_pass_the_checks() -> None:
+    rows, _ = styles(40, 3, 16, spread=0.3)
+    fit = fit_clusters(rows, names(40), batch="big/batch-0002", requested_k=3, first_number=98)
+    assert [cluster.id for cluster in fit.clusters.clusters] == ["c98", "c99", "c100"]
+    assert [cluster.centroid for cluster in fit.clusters.clusters] == [0, 1, 2]
+    assert set(fit.clusters.assignments.values()) == {"c98", "c99", "c100"}
+    assert all(finding.passed for finding in check_clusters(fit.clusters, fit.centroids, names(40)))
 
 
 def test_equal_rows_make_one_cluster_and_few_distinct_rows_no_empty_one() -> None:

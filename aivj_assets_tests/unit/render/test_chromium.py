@@ -1,6 +1,8 @@
 """Which browser is chosen, with which flags, and how a renderer string is read."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,14 +106,11 @@ def test_browsers_beside_the_driver_are_found_when_playwright_is_told_so(tmp_pat
 
 def test_the_computed_place_is_the_one_that_playwright_itself_would_use(tmp_path):
     """Playwright's rules are repeated here for speed: its own answer must agree."""
-    import subprocess
-    import sys
-
-    script = "from playwright.sync_api import sync_playwright\nwith sync_playwright() as p: print(p.chromium.executable_path)"
+    code = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
     environ = {"PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "PATH": "/usr/bin", "HOME": str(tmp_path)}
     if sys.platform == "win32":
         environ["SYSTEMROOT"] = "C:\\Windows"
-    answer = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     theirs = Path(answer.stdout.strip())
     theirs.parent.mkdir(parents=True)
     theirs.touch()
