@@ -48,6 +48,11 @@ SetOption = Annotated[
 ]
 
 
+def say(text: str) -> None:
+    """Print one line as it is: paths stay whole, brackets are no markup."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def data_root(root: Path | None) -> DataRoot:
     """Return the data root of a command and let the steps of its runs see the same one."""
     if root is not None:
@@ -60,7 +65,7 @@ def setup() -> None:
     """Get the web engine (npm packages) and a browser."""
     from aivj_assets.render.provision import provide
 
-    provide(os.environ, engine_dir=web_engine_dir(os.environ), echo=lambda text: console.print(text, highlight=False))
+    provide(os.environ, engine_dir=web_engine_dir(os.environ), echo=say)
 
 
 @app.command()
@@ -77,7 +82,7 @@ def demo(
     from aivj_assets.render.web_engine import ensure_web_engine
 
     place = data_root(root)
-    engine = ensure_web_engine(web_engine_dir(os.environ), progress=console.print)
+    engine = ensure_web_engine(web_engine_dir(os.environ), progress=say)
     pack = STARTER_PACK if presets == 60 else f"{STARTER_PACK}-{presets}"
     with counting("Importing presets") as progress:
         import_pack(place, engine.package("butterchurn-presets"), pack, limit=presets, progress=progress)
@@ -176,7 +181,7 @@ def pack_import(
     place = data_root(root)
     origin: str | Path = source
     if source == "butterchurn-presets" and not Path(source).exists():
-        origin = ensure_web_engine(web_engine_dir(os.environ), progress=console.print).package(source)
+        origin = ensure_web_engine(web_engine_dir(os.environ), progress=say).package(source)
     with counting("Reading presets") as progress:
         report = import_pack(
             place, origin, pack, limit=limit, seed=seed, dedupe=dedupe, replace=replace, progress=progress
@@ -187,9 +192,12 @@ def pack_import(
         f"Pack '{pack}': {counts.included} presets of {counts.scanned} scanned, {counts.left_out} left out, "
         f"{copies} copies of others. Manifest: {place.manifest(BatchKey(pack))}",
         highlight=False,
+        soft_wrap=True,
     )
     for left in report.left_out[:10]:
-        console.print(f"  left out: {left.rel_path}: {left.reason} ({left.detail})", highlight=False, markup=False)
+        console.print(
+            f"  left out: {left.rel_path}: {left.reason} ({left.detail})", highlight=False, markup=False, soft_wrap=True
+        )
     console.print(f"Next: aivj run {pack}", highlight=False)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +14,7 @@ from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, ModelCard, load_embeddings
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 from aivj_assets.embed.frames import decode_presets
-from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, EmbeddingModel
+from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, EmbeddingModel, one_thread_an_operation, usable_cpus
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir
 
@@ -57,8 +55,8 @@ def embed_batch(
         raise UserError(f"{batch_dir.frames_index} holds no ok preset to embed; look at its failure reasons.")
     started = time.perf_counter()
     accumulator = _Accumulator(model, len(ok), batch_size, log)
-    decoders = workers or min(_MAX_DECODERS, _usable_cpus())
-    with _torch_threads(_usable_cpus()):
+    decoders = workers or min(_MAX_DECODERS, usable_cpus())
+    with one_thread_an_operation():
         for decoded in decode_presets(
             batch_dir.path,
             ok,
@@ -185,22 +183,3 @@ class _Accumulator:
             self.problems.setdefault(int(row), "its frames' vectors cancel out")
         kept = [row for row in range(len(norms)) if row not in self.problems]
         return self._sums[kept] / norms[kept, None], kept
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use no more threads than this process has processors, and put its setting back afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, count)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

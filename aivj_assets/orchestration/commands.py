@@ -98,10 +98,17 @@ def gate_rows(root: DataRoot, wanted: str | None) -> list[tuple[BatchKey, list[G
         named = f"'{wanted}' " if wanted else ""
         raise UserError(f"No batch {named}under {root.presets_dir}. Make a pack: aivj pack import SOURCE --pack NAME.")
     with open_instance(root, os.environ) as instance:
-        return [
-            (batch, summarise_batch(root, batch).verdicts, acceptance_problem(instance, root, batch, PUBLISHED_STAGE))
-            for batch in batches
-        ]
+        return [(batch, *_gate_row(instance, root, batch)) for batch in batches]
+
+
+def _gate_row(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> tuple[list[GateVerdict], str | None]:
+    """Return a batch's verdicts and why it is not accepted; a batch that cannot be read has that as its reason."""
+    try:
+        rendered = root.batch(batch).frames_index.exists()
+        verdicts = summarise_batch(root, batch).verdicts if rendered else []
+    except UserError as error:
+        return [], str(error)
+    return verdicts, acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
 
 
 def _print_problems(console: Console, outcome: RunOutcome) -> None:

@@ -48,7 +48,7 @@ def render_config_schema() -> dict[str, dg.Field]:
 def render_parameters(config: dict[str, Any]) -> RenderParameters:
     """Validate a run's `frames` configuration; raises `UserError` with the first problem."""
     names = [info.alias or name for name, info in RenderParameters.model_fields.items()]
-    unknown = [name for name in config if name not in names]
+    unknown = [name for name in config if name not in names and name not in RenderParameters.model_fields]
     if unknown:
         near = difflib.get_close_matches(to_camel(unknown[0]), names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.orchestration.parameters import render_parameters
 
 
 def batch_run_config(settings: PackSettings) -> dict[str, Any]:
     """Return Dagster's run config for a batch; raises `UserError` when a rendering parameter is not valid."""
     # As validated, so that "False" or 45000.0 from a command line reach Dagster in the types it asks for.
-    validated = render_parameters(settings.render).model_dump(mode="json", by_alias=True)
-    render = {name: validated[name] for name in settings.render}
+    fields = RenderParameters.model_fields.items()
+    given = {name for name, info in fields if {name, info.alias} & settings.render.keys()}
+    render = render_parameters(settings.render).model_dump(mode="json", by_alias=True, include=given)
     embedder = settings.embedder.model_dump(exclude_none=True, include={"model", "pretrained", "note"})
     clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "seed"})
     config: dict[str, Any] = {}

@@ -48,9 +48,9 @@ def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | Non
         )
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        console.print(f"Starting the UI and the daemon for {root.path} ...", highlight=False)
+        console.print(f"Starting the UI and the daemon for {root.path} ...", highlight=False, soft_wrap=True)
         _wait_until_ready(process, url, log_path)
-        console.print(f"Ready: {url}   (log: {log_path}; Ctrl-C stops it)", highlight=False)
+        console.print(f"Ready: {url}   (log: {log_path}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
         status = process.wait()
         raise UserError(f"The UI ended by itself with status {status}; see {log_path}.")
     except KeyboardInterrupt:

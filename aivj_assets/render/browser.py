@@ -14,7 +14,7 @@ import psutil
 
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
 from aivj_assets.errors import UserError
-from aivj_assets.render.chromium import accepts, how_to_get_a_browser, launch_environment, launch_flags
+from aivj_assets.render.chromium import accepts, launch_environment, launch_flags
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.event_loop import CallTimeoutError, EventLoopThread
 from aivj_assets.render.page_calls import (
@@ -28,6 +28,7 @@ from aivj_assets.render.page_calls import (
 )
 from aivj_assets.render.page_host import PageHost
 from aivj_assets.render.processes import find_browser_process, is_alive, kill_processes, process_tree
+from aivj_assets.render.start_failure import explain_start_failure, renderer_advice
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -98,7 +99,8 @@ class LiveBrowser:
             ) from None
         except _playwright_error() as error:
             self.close()
-            raise UserError(explain_start_failure(str(error), self._environment, self._parameters.headless)) from None
+            why = explain_start_failure(str(error), self._environment, headless=self._parameters.headless)
+            raise UserError(why) from None
         except BaseException:
             self.close()
             raise
@@ -336,42 +338,15 @@ def start_browser(
         raise failure
     wanted = "a GPU" if parameters.renderer == "gpu" else "WebGL2"
     raise UserError(
-        f"{environment.executable} offers {'; '.join(seen)}, where {wanted} is needed: {_renderer_advice(environment)}."
+        f"{environment.executable} offers {'; '.join(seen)}, where {wanted} is needed: "
+        f"{renderer_advice(environment.platform)}."
     )
-
-
-def explain_start_failure(text: str, environment: RenderEnvironment, headless: bool) -> str:
-    """Return one line that says why a browser did not start and what to do; `text` is the driver's report."""
-    name = str(environment.executable)
-    low = text.lower()
-    if "no usable sandbox" in low or ("sandbox" in low and "suid" in low):
-        return (
-            f"{name} cannot use its sandbox: allow unprivileged user namespaces (Ubuntu: sudo sysctl -w "
-            "kernel.apparmor_restrict_unprivileged_userns=0) or install the distribution's own Chromium package."
-        )
-    if "shared libraries" in low or "missing dependencies" in low:
-        return f"{name} misses system libraries: run `playwright install-deps chromium`, or install Chromium's package."
-    if not headless and ("display" in low or "ozone" in low or "x server" in low):
-        return f"{name} has no display to show itself on: set headless to true."
-    if "enospc" in low or "no space left" in low:
-        return f"{name} cannot start: the disk of the temporary folder is full."
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = lines[0][:300] if lines else "no reason given"
-    return f"{name} does not start ({first}): {how_to_get_a_browser(environment.platform)}."
 
 
 def _candidates(environment: RenderEnvironment, parameters: RenderParameters) -> list[list[str]]:
     return launch_flags(
         environment.platform, parameters.renderer, headless=parameters.headless, is_root=environment.is_root
     )
-
-
-def _renderer_advice(environment: RenderEnvironment) -> str:
-    if environment.platform == "win32":
-        return "update the graphics driver, set headless to false, or set renderer to software"
-    if environment.platform == "darwin":
-        return "set headless to false, or set renderer to software"
-    return "install Mesa (Debian: libegl1 libgl1-mesa-dri) or the GPU's driver, or set renderer to auto"
 
 
 def _child_of_ours(process: psutil.Process | None) -> psutil.Process | None:

@@ -15,7 +15,7 @@ from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
-from aivj_assets.contracts.gates import BatchFigures, GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_batch
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
@@ -62,7 +62,9 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
     table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
     table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
     if figures.failure_reasons:
-        table.add_row("reasons", escape(", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items())))
+        table.add_row(
+            "reasons", escape(", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items()))
+        )
     for verdict in summary.verdicts:
         table.add_row(verdict.gate.name, gate_cell(verdict))
     if summary.frames:
@@ -91,19 +93,23 @@ def gate_cell(verdict: GateVerdict) -> str:
 
 
 def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdict], str | None]]) -> None:
-    """Print batches by gates; each row ends with why the batch is not accepted, or that it is."""
+    """Print batches by gates, and below why a batch is not accepted."""
     table = Table(title="Gates", title_justify="left")
-    table.add_column("batch")
-    for verdict in rows[0][1] if rows else []:
-        table.add_column(f"{verdict.gate.name} {verdict.gate.comparison} {verdict.gate.threshold:g}")
-    table.add_column("accepted", overflow="fold")
+    table.add_column("batch", overflow="fold")
+    for gate in GATES:
+        table.add_column(f"{gate.name}\n{gate.comparison} {gate.threshold:g}")
+    table.add_column("accepted")
     for batch, verdicts, problem in rows:
         cells = [
             f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else f'{verdict.value:.4f}'}[/]"
             for verdict in verdicts
         ]
-        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else f"[red]no[/]: {escape(problem)}")
+        cells += ["-"] * (len(GATES) - len(cells))
+        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else "[red]no[/]")
     console.print(table)
+    for batch, _, problem in rows:
+        if problem is not None:
+            console.print(f"{batch} is not accepted: {problem}.".replace("..", "."), markup=False, soft_wrap=True)
 
 
 def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:

@@ -70,7 +70,7 @@ def plan_frames(
         write_json_atomic(step.folder.render_plan, {"total": len(presets), "todo": len(plan.pending)})
         job = {
             "inputs": step.inputs,
-            "parameters": parameters.model_dump(mode="json"),
+            "parameters": parameters.model_dump(mode="json", by_alias=True),
             "pixel_parameters": pixel_parameters(parameters, report.page),
             "fingerprint": plan.fingerprint,
             "renderer_class": report.renderer_class,

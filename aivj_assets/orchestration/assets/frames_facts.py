@@ -36,8 +36,6 @@ def frames_facts(
         "renderer": str(meta.pixel_parameters.get("renderer", "")),
         "renderer_class": meta.renderer_class,
         "browser": meta.browser_version,
-        "pixel_parameters": dg.MetadataValue.json(meta.pixel_parameters),
-        "operational_parameters": dg.MetadataValue.json(meta.operational_parameters),
         "failure_reasons": dg.MetadataValue.md(counts_table("reason", meta.failure_reasons)),
         "warnings": dg.MetadataValue.md(counts_table("warning", _top(meta.warnings))),
         "failures": dg.MetadataValue.md(_failure_table(failed, labels)),
@@ -52,6 +50,9 @@ def frames_facts(
             facts[f"{name}_histogram"] = dg.MetadataValue.md(
                 as_markdown_image(picture, limit_bytes=_HISTOGRAM_BYTES, alt=f"histogram of {name}")
             )
+    # Last: long lists would hide the rest.
+    facts["pixel_parameters"] = dg.MetadataValue.json(meta.pixel_parameters)
+    facts["operational_parameters"] = dg.MetadataValue.json(meta.operational_parameters)
     return facts
 
 

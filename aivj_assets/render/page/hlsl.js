@@ -12,20 +12,40 @@ import { rewriteSource } from "/page/hlsl_rewrite.js";
 
 const FAILED = new Set(["", "parsing failed", "code generation failed"]);
 
-let parse = null;
+let parser = null;
 const messages = [];
 
-/** Starts the HLSL parser; must be awaited once before the first conversion. */
+/**
+ * Starts the HLSL parser unless it runs already; must be awaited before a conversion. The parser never frees what it
+ * takes and its answers come to depend on what it left lying about, so its memory is kept as it was at the start and
+ * put back before every parse.
+ */
 export async function startParser() {
-  const parser = await new Promise((resolve) => {
+  if (parser) return;
+  const module = await new Promise((resolve, reject) => {
     const note = (text) => messages.push(String(text));
-    const module = globalThis.HLSLParser({ print: note, printErr: note });
-    module.then((ready) => {
+    const started = globalThis.HLSLParser({ print: note, printErr: note, onAbort: reject });
+    started.then((ready) => {
       delete ready.then; // its `then` hands itself over again: awaiting it would never end
       resolve(ready);
     });
   });
-  parse = parser.cwrap("parseHLSL", "string", ["string", "string", "string"]);
+  const call = module.cwrap("parseHLSL", "string", ["string", "string", "string"]);
+  parser = { module, call, memory: module.HEAPU8.slice(), stack: module.stackSave() };
+}
+
+/** The parser's GLSL for a whole program; "" with a message when it broke down. */
+function parse(program) {
+  messages.length = 0;
+  parser.module.HEAPU8.set(parser.memory);
+  parser.module.stackRestore(parser.stack);
+  try {
+    return parser.call(program, "shader_body", "fs");
+  } catch (error) {
+    parser = null; // the next startParser makes a new one
+    messages.push(`the HLSL parser broke down: ${String(error && error.message)}`);
+    return "";
+  }
 }
 
 function refuse(stage, text) {
@@ -77,8 +97,7 @@ export function convertShader(source, stage, warnings) {
     "return float4(ret, 1.0);",
     "}",
   ].join("\n");
-  messages.length = 0;
-  const output = parse(program, "shader_body", "fs");
+  const output = parse(program);
   if (FAILED.has(output.trim())) refuse(stage, explain(program, output));
   const shader = assembleShader(output, sizes, written);
   if (!shader || !shader.includes("shader_body")) refuse(stage, "the converted text has no shader_body");

@@ -6,6 +6,7 @@
 import { createAudio } from "/page/audio.js";
 import { createCapture, measure } from "/page/capture.js";
 import { PresetFailure, describeError } from "/page/failure.js";
+import { startParser } from "/page/hlsl.js";
 import { readPreset } from "/page/preset.js";
 import { programFailure } from "/page/programs.js";
 import { reseed, seedFromText } from "/page/random.js";
@@ -132,6 +133,7 @@ export async function renderPreset(params, timings, report) {
     mark = now();
   };
   report("convert");
+  await startParser();
   let preset;
   try {
     preset = startConversion(params);

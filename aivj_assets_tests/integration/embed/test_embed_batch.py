@@ -264,6 +264,12 @@ def test_progress_ends_at_the_number_of_presets_and_threads_are_put_back(
     assert torch.get_num_threads() == threads
 
 
+def test_images_come_back_in_order_however_they_were_sliced(tiny: TorchModel) -> None:
+    inputs = torch.stack([tiny.preprocess(picture(seed)) for seed in range(21)])
+    singly = np.concatenate([tiny.encode(inputs[number : number + 1]) for number in range(21)])
+    np.testing.assert_allclose(tiny.encode(inputs), singly, rtol=1e-4, atol=1e-5)
+
+
 def test_files_are_current_until_anything_behind_them_changes(
     batch: BatchDir, records: dict[str, Any], tiny: TorchModel
 ) -> None:

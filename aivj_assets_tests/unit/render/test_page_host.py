@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aivj_assets.errors import UserError
-from aivj_assets.render.page_host import OWN_PAGE_URL, ORIGIN, PageHost
+from aivj_assets.render.page_host import ORIGIN, OWN_PAGE_URL, PageHost
 
 
 @pytest.fixture

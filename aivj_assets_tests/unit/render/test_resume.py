@@ -168,9 +168,7 @@ def test_a_later_log_counts_over_an_earlier_one(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("crash_at", ["before the index", "after the index", "after one log"])
-def test_absorbing_may_be_interrupted_anywhere(
-    batch: Batch, crash_at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_absorbing_may_be_interrupted_anywhere(batch: Batch, crash_at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = batch.small.folder
     batch.log("s0", batch.failed("p0", "probe-timeout").model_copy(update={"at": "2026-01-01T00:00:00.000Z"}))
     batch.log("s1", batch.ok("p0").model_copy(update={"at": "2026-01-02T00:00:00.000Z"}), batch.ok("p1"))

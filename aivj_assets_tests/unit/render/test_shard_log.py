@@ -39,7 +39,7 @@ def test_a_full_disk_while_storing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shard_log, "write_bytes_atomic", full)
-    with pytest.raises(UserError, match="disk is full .* make room"):
+    with pytest.raises(UserError, match=r"disk is full .* make room"):
         store_frames(BatchDir(tmp_path), HASH, [b"a"], "webp")
 
 

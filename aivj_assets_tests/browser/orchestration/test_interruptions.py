@@ -1,0 +1,115 @@
+"""Kills, Ctrl-C and two runs at once: nothing rendered is lost, nothing is rendered twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aivj_assets_tests.browser.orchestration.conftest import OFFLINE, QUICK_OPTIONS, Cli
+
+
+def rendered_lines(cli: Cli, batch: str) -> list[dict]:
+    folder = cli.batch(batch)
+    paths = [folder.frames_index, *sorted(folder.shard_logs_dir.glob("*.jsonl"))]
+    lines = [line for path in paths if path.exists() for line in path.read_bytes().split(b"\n")[:-1]]
+    return [json.loads(line) for line in lines]
+
+
+def frame_times(cli: Cli, batch: str) -> dict[str, tuple[int, bytes]]:
+    folder = cli.batch(batch).frames_dir
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.webp")}
+
+
+@pytest.fixture
+def slow(fresh: Cli, presets_source: Path) -> Cli:
+    """A pack whose rendering takes long enough to be interrupted."""
+    done = fresh("pack", "import", str(presets_source), "--pack", "long", "--limit", "24", "--seed", "5")
+    assert done.returncode == 0
+    return fresh
+
+
+def start_and_wait_for_records(cli: Cli, wait_for, count: int):
+    process = cli.start("run", "long", *OFFLINE, *QUICK_OPTIONS)
+    wait_for(lambda: len(rendered_lines(cli, "long")) >= count or process.poll() is not None, 120)
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def no_browser_is_left(before: set[int]) -> bool:
+    left = [process for process in psutil.process_iter(["name"]) if process.pid not in before]
+    return not any("chrom" in (process.info["name"] or "").lower() for process in left)
+
+
+def test_kill_9_in_mid_render_then_resume(slow, wait_for) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    process = start_and_wait_for_records(slow, wait_for, 4)
+    process.kill()
+    process.wait(timeout=30)
+    wait_for(lambda: no_browser_is_left(before), 60)
+    kept_lines = rendered_lines(slow, "long")
+    kept = {line["presetId"]: line["at"] for line in kept_lines}
+    done_frames = {frame for line in kept_lines for frame in line.get("frames", [])}
+    folder = slow.batch("long").path
+    kept_frames = {name: value for name, value in frame_times(slow, "long").items() if Path(name).relative_to(folder).as_posix() in done_frames}
+    assert len(kept) >= 4
+
+    again = slow.run("long")
+    assert again.returncode == 0, again.stdout + again.stderr
+    records = rendered_lines(slow, "long")
+    assert len(records) == 24
+    assert max(Counter(record["presetId"] for record in records).values()) == 1
+    # The time of a record tells when it was rendered: what was there before the kill was not rendered again.
+    assert {record["presetId"]: record["at"] for record in records if record["presetId"] in kept} == kept
+    after = frame_times(slow, "long")
+    assert {name: after[name] for name in kept_frames} == kept_frames
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX; Windows sends console events")
+def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(slow, wait_for) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    process = start_and_wait_for_records(slow, wait_for, 2)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "goes on from there" in output
+    wait_for(lambda: no_browser_is_left(before), 30)
+    kept = {line["presetId"]: line["at"] for line in rendered_lines(slow, "long")}
+    again = slow.run("long")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {line["presetId"]: line["at"] for line in rendered_lines(slow, "long") if line["presetId"] in kept} == kept
+
+
+def test_a_second_run_of_the_same_batch_is_refused_and_names_the_first(slow, wait_for) -> None:
+    process = start_and_wait_for_records(slow, wait_for, 1)
+    try:
+        second = slow.run("long")
+        assert second.returncode == 1
+        assert "is being worked on by run" in second.stdout
+        assert str(process.pid) in second.stdout
+        assert "Traceback" not in second.stdout + second.stderr
+    finally:
+        output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+
+
+def test_a_time_budget_leaves_the_batch_incomplete_and_the_next_run_finishes_it(slow) -> None:
+    first = slow.run("long", "--set", "stopAfterSec=1")
+    assert first.returncode == 1
+    assert "is incomplete" in first.stdout
+    assert not slow.batch("long").frames_meta.exists()
+    begun = len(rendered_lines(slow, "long"))
+    assert 0 < begun < 24
+    second = slow.run("long")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert len(rendered_lines(slow, "long")) == 24
+
+
