@@ -1,4 +1,4 @@
-"""Small but whole data roots for tests: manifests, preset files, frames made with Pillow, an index, the files after it."""
+"""Small but whole data roots for tests: manifests, preset files, frames made with Pillow, an index and what follows."""
 
 from __future__ import annotations
 

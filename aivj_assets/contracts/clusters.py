@@ -70,6 +70,6 @@ def load_centroids(path: Path) -> npt.NDArray[np.float32]:
     """Read centroids float32 [k, d]; raises `UserError` when the file is missing or broken."""
     try:
         loaded: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); materialise clusters again.") from None
     return loaded

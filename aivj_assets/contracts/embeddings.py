@@ -89,7 +89,7 @@ def load_embeddings(folder: BatchDir) -> Embeddings:
     try:
         vectors: npt.NDArray[Any] = np.load(folder.embeddings, mmap_mode="r", allow_pickle=False)
         preset_ids = read_embedding_ids(folder.embedding_ids)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{folder.embeddings} cannot be read ({error}); materialise embeddings again.") from None
     if vectors.shape != (len(preset_ids), meta.dim) or vectors.dtype != np.float32:
         raise UserError(

@@ -50,6 +50,8 @@ def embed_batch(
     when the device runs out of memory. Neither it nor `workers` changes the result beyond rounding. Nothing is
     written. Raises `UserError` when no preset is ok, none can be read, or one image does not fit on the device.
     """
+    if max_frames_per_preset < 1 or batch_size < 1:
+        raise UserError(f"maxFramesPerPreset {max_frames_per_preset} and batch {batch_size} must be at least 1.")
     ok = [record for record in map(records.get, preset_order) if isinstance(record, OkRecord)]
     if not ok:
         raise UserError(f"{batch_dir.frames_index} holds no ok preset to embed; look at its failure reasons.")

@@ -84,7 +84,7 @@ class TorchModel:
             return self._run(batch)
         # On a CPU slices of a batch run beside each other, one thread each: the threads inside an operation spend
         # most of their time waiting for one another, and large activations fall out of the cache.
-        slices = batch.split(_CPU_SLICE)
+        slices = [batch[start : start + _CPU_SLICE] for start in range(0, len(batch), _CPU_SLICE)]
         with one_thread_an_operation(), ThreadPoolExecutor(min(usable_cpus(), len(slices))) as pool:
             return np.concatenate(list(pool.map(self._run, slices)))
 

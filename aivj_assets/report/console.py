@@ -77,12 +77,15 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         table.add_row("embedder", escape(f"{meta.model} ({meta.pretrained}), {meta.dim} dimensions{note}"))
     if accepted and summary.clusters:
         table.add_row("clusters", escape(f"{summary.clusters.k} ({summary.clusters.k_reason})"))
-    if accepted and summary.qa_page:
-        table.add_row("QA page", escape(str(summary.qa_page)))
-    if accepted and summary.published:
-        table.add_row("published", escape(str(summary.published[0].parent / "aivj-*.json")))
-    table.add_row("open the UI", escape(ui_command))
     console.print(table)
+    # Below the table: a path that is folded into a cell cannot be copied.
+    places = [("open the UI", ui_command)]
+    if accepted and summary.published:
+        places.insert(0, ("published", str(summary.published[0].parent / "aivj-*.json")))
+    if accepted and summary.qa_page:
+        places.insert(0, ("QA page", str(summary.qa_page)))
+    for name, place in places:
+        console.print(f"{name + ':':<13}{place}", markup=False, highlight=False, soft_wrap=True)
 
 
 def gate_cell(verdict: GateVerdict) -> str:
@@ -109,7 +112,7 @@ def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdic
     console.print(table)
     for batch, _, problem in rows:
         if problem is not None:
-            console.print(f"{batch} is not accepted: {problem}.".replace("..", "."), markup=False, soft_wrap=True)
+            console.print(f"{batch} is not accepted: {problem.rstrip('.')}.", markup=False, soft_wrap=True)
 
 
 def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:

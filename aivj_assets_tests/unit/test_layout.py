@@ -44,14 +44,17 @@ def test_web_engine_is_shared_by_all_data_roots(tmp_path: Path) -> None:
     assert web_engine_dir({"AIVJ_WEB_ENGINE_DIR": str(tmp_path)}) == tmp_path.resolve()
 
 
-@pytest.mark.parametrize(("key", "pack", "part"), [("starter", "starter", None), ("big/batch-0012", "big", "batch-0012")])
+@pytest.mark.parametrize(
+    ("key", "pack", "part"), [("starter", "starter", None), ("big/batch-0012", "big", "batch-0012")]
+)
 def test_partition_keys_read_back(key: str, pack: str, part: str | None) -> None:
     batch = BatchKey.parse(key)
     assert (batch.pack, batch.batch, batch.key, str(batch)) == (pack, part, key, key)
 
 
 @pytest.mark.parametrize(
-    "key", ["", "/", "big/", "/batch-0001", "big/batch-1", "big/batch-0001/x", "../x", "big/..", "a b", "con", "nul.x", "x."]
+    "key",
+    ["", "/", "big/", "/batch-0001", "big/batch-1", "big/batch-0001/x", "../x", "big/..", "a b", "con", "nul.x", "x."],
 )
 def test_other_keys_are_refused_in_one_line(key: str) -> None:
     with pytest.raises(UserError) as raised:
@@ -121,17 +124,9 @@ def test_links_are_followed_only_inside(root: DataRoot, tmp_path: Path) -> None:
     touch(root.presets_dir / "pack" / "real.milk")
     (root.presets_dir / "pack" / "inside.milk").symlink_to(root.presets_dir / "pack" / "real.milk")
     (root.presets_dir / "pack" / "out").symlink_to(tmp_path / "outside")
-    (root.presets_dir / "pack" / "loop.milk").symlink_to("loop.milk")
     assert root.preset_file("pack/inside.milk").read_bytes() == b"{}"
     with pytest.raises(UserError, match="through a link out of"):
         root.preset_file("pack/out/x.milk")
-    # Python 3.13 resolves a circle to itself; reading it then says so.
-    try:
-        path = root.preset_file("pack/loop.milk")
-    except UserError as error:
-        assert "circle" in str(error)
-    else:
-        assert not path.exists()
 
 
 @pytest.mark.parametrize(

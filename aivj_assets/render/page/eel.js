@@ -12,7 +12,7 @@ function closing(text, open) {
   let depth = 0;
   for (let i = open; i < text.length; i += 1) {
     if (text[i] === "(") depth += 1;
-    else if (text[i] === ")" && --depth === 0) return i; // eslint-disable-line no-plusplus
+    else if (text[i] === ")" && --depth === 0) return i;
   }
   return -1;
 }

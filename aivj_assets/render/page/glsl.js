@@ -15,7 +15,7 @@ const TERNARY = ["2", "3", "4"].flatMap((n) =>
       (b) => `vec${n} hl_select(bvec${n} c, ${a} x, ${b} y) { return mix(vec${n}(y), vec${n}(x), c); }`,
     ),
   ),
-).join("\n"); // prettier-ignore
+).join("\n");
 
 /** Helpers that the parser puts before every program: kept when called, with matrices as we hold them. */
 function usefulHelpers(text, body) {
@@ -35,7 +35,7 @@ function splitGlobals(header, sizes) {
   const kept = [];
   const initial = [];
   for (const line of header.split("\n")) {
-    const match = /^(?:uniform\s+)?((?:[iub]?vec|mat)\d|float|int|bool|sampler\w+)\s+(\w+)((?:\[\d+\])?)\s*(?:=\s*([^]*?))?;\s*$/.exec(line); // prettier-ignore
+    const match = /^(?:uniform\s+)?((?:[iub]?vec|mat)\d|float|int|bool|sampler\w+)\s+(\w+)((?:\[\d+\])?)\s*(?:=\s*([^]*?))?;\s*$/.exec(line);
     if (/^\s*(?:#|precision|varying|$)/.test(line)) continue;
     if (!match) {
       kept.push(line);

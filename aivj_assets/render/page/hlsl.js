@@ -61,7 +61,7 @@ function splitBody(source) {
   let close = open;
   for (; close < source.length; close += 1) {
     if (source[close] === "{") depth += 1;
-    else if (source[close] === "}" && --depth === 0) break; // eslint-disable-line no-plusplus
+    else if (source[close] === "}" && --depth === 0) break;
   }
   // An unbalanced body ends at its last brace, as in MilkDrop's own search.
   if (depth !== 0) close = source.lastIndexOf("}");

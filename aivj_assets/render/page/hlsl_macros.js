@@ -22,7 +22,7 @@ function readArguments(tokens, start) {
   let current = "";
   for (; at < tokens.length; at += 1) {
     const token = tokens[at];
-    if (token === "(" && depth++ === 0) continue; // eslint-disable-line no-plusplus
+    if (token === "(" && depth++ === 0) continue;
     if (token === ")") {
       depth -= 1;
       if (depth === 0) return { args: [...found, current.trim()], end: at + 1 };
@@ -38,7 +38,7 @@ function readArguments(tokens, start) {
 function substitute(macro, args) {
   const byName = new Map(macro.parameters.map((name, i) => [name, args[i] ?? ""]));
   const body = macro.body.match(TOKEN) || [];
-  return body.map((token) => (byName.has(token) ? byName.get(token) : token)).join("").replace(/\s*##\s*/g, ""); // prettier-ignore
+  return body.map((token) => (byName.has(token) ? byName.get(token) : token)).join("").replace(/\s*##\s*/g, "");
 }
 
 function expand(text, macros, hidden, depth) {
@@ -73,7 +73,7 @@ function expand(text, macros, hidden, depth) {
 function define(rest, macros) {
   const match = /^([A-Za-z_]\w*)(\(([^)]*)\))?\s*([^]*)$/.exec(rest.trim());
   if (!match) return;
-  const parameters = match[2] ? match[3].split(",").map((name) => name.trim()).filter(Boolean) : null; // prettier-ignore
+  const parameters = match[2] ? match[3].split(",").map((name) => name.trim()).filter(Boolean) : null;
   macros.set(match[1], { parameters, body: match[4].trim().replace(/;+$/, (end) => (parameters ? end : "")) });
 }
 
@@ -83,7 +83,7 @@ function holds(condition, macros) {
   const compare = /^\(?\s*(-?[\d.]+)\s*(?:(==|!=|>=|<=|>|<)\s*(-?[\d.]+))?\s*\)?$/.exec(value);
   if (!compare) return false;
   const [left, right] = [Number(compare[1]), Number(compare[3])];
-  const results = { "==": left === right, "!=": left !== right, ">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right }; // prettier-ignore
+  const results = { "==": left === right, "!=": left !== right, ">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right };
   return compare[2] ? results[compare[2]] : left !== 0;
 }
 

@@ -115,5 +115,5 @@ export const LIBRARY_NAMES = new Set(LIBRARY.map(([name]) => name));
 
 /** The library's functions that `text` calls. */
 export function libraryFor(text) {
-  return LIBRARY.filter(([name]) => text.includes(`hl_${name} (`)).map(([, code]) => code).join("\n"); // prettier-ignore
+  return LIBRARY.filter(([name]) => text.includes(`hl_${name} (`)).map(([, code]) => code).join("\n");
 }

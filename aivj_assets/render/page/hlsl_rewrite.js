@@ -17,7 +17,7 @@ function closing(tokens, open) {
   let depth = 0;
   for (let i = open; i < tokens.length; i += 1) {
     if (tokens[i] in CLOSES) depth += 1;
-    else if (tokens[i] in OPENS && --depth === 0) return i; // eslint-disable-line no-plusplus
+    else if (tokens[i] in OPENS && --depth === 0) return i;
   }
   return -1;
 }
@@ -26,7 +26,7 @@ function opening(tokens, close) {
   let depth = 0;
   for (let i = close; i >= 0; i -= 1) {
     if (tokens[i] in OPENS) depth += 1;
-    else if (tokens[i] in CLOSES && --depth === 0) return i; // eslint-disable-line no-plusplus
+    else if (tokens[i] in CLOSES && --depth === 0) return i;
   }
   return -1;
 }
@@ -69,7 +69,7 @@ function commaOperator(tokens) {
   let out = tokens;
   for (let i = 0; i < out.length; i += 1) {
     const before = out[i - 1];
-    if (out[i] !== "(" || (before !== undefined && (WORD.test(before) && before !== "return"))) continue; // prettier-ignore
+    if (out[i] !== "(" || (before !== undefined && (WORD.test(before) && before !== "return"))) continue;
     const end = closing(out, i);
     if (end < 0) break;
     const parts = splitAtCommas(out, i + 1, end);
@@ -135,7 +135,7 @@ function statementWithCommas(tokens, first) {
   for (let end = first; end < tokens.length; end += 1) {
     if (tokens[end] === "{" || tokens[end] === "}") return null;
     if (tokens[end] in CLOSES) depth += 1;
-    else if (tokens[end] in OPENS && --depth < 0) return null; // eslint-disable-line no-plusplus
+    else if (tokens[end] in OPENS && --depth < 0) return null;
     if (tokens[end] !== ";") continue;
     if (depth !== 0) return null;
     const parts = splitAtCommas(tokens, first, end);
@@ -261,14 +261,14 @@ function constructorsFirst(tokens) {
 const PASSES = [
   plainTypes, commaOperator, plainDeclarations, commaStatements, forLoops, whileLoops, safeNames, remainders,
   negatedTruths, constructorsFirst,
-]; // prettier-ignore
+];
 
 function print(tokens) {
   let text = "";
   for (let i = 0; i < tokens.length; i += 1) {
     text += tokens[i];
     if (tokens[i] === ";" || tokens[i] === "{" || tokens[i] === "}") text += "\n";
-    else if (tokens[i] !== "." && tokens[i + 1] !== "." ) text += " "; // prettier-ignore
+    else if (tokens[i] !== "." && tokens[i + 1] !== "." ) text += " ";
     else if (NUMBER.test(tokens[i]) && tokens[i + 1] === ".") text += " ";
   }
   return text;

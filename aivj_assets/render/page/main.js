@@ -36,7 +36,7 @@ function reporter(url) {
 }
 
 function failed(code, text, timings) {
-  return { ok: false, reasons: [code], errorText: text, metrics: {}, frames: [], reference: null, warnings: [], timings_ms: timings }; // prettier-ignore
+  return { ok: false, reasons: [code], errorText: text, metrics: {}, frames: [], reference: null, warnings: [], timings_ms: timings };
 }
 
 async function dump(payload) {

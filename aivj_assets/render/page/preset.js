@@ -14,7 +14,7 @@ const SLOT_EQUATIONS = ["init_eqs", "frame_eqs", "point_eqs"];
 const ENGINE_SAMPLERS = new Set([
   "main", "fw_main", "fc_main", "pw_main", "pc_main", "blur1", "blur2", "blur3",
   "noise_lq", "noise_lq_lite", "noise_mq", "noise_hq", "pw_noise_lq", "noisevol_lq", "noisevol_hq",
-]); // prettier-ignore
+]);
 
 function isObject(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);

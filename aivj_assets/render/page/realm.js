@@ -16,7 +16,7 @@ const WATCHED = [
   "Date", "Error", "TypeError", "ArrayBuffer", "Int8Array", "Uint8Array", "Uint8ClampedArray", "Uint16Array",
   "Int32Array", "Uint32Array", "Float32Array", "Float64Array", "OffscreenCanvas", "OffscreenCanvasRenderingContext2D",
   "WebGL2RenderingContext", "ImageData", "Blob", "Image", "MessageChannel", "MessagePort", "Performance", "EventTarget",
-]; // prettier-ignore
+];
 
 function watchedObjects() {
   const found = [globalThis, Math, JSON, Reflect, WebAssembly, performance, console];

@@ -36,7 +36,7 @@ function sleep(ms) {
 }
 
 /** The blank preset of the engine's own look, for a prewarm call without preset data. */
-const BLANK = JSON.stringify({ baseVals: {}, init_eqs_eel: "", frame_eqs_eel: "", pixel_eqs_eel: "", shapes: [], waves: [], warp: "", comp: "" }); // prettier-ignore
+const BLANK = JSON.stringify({ baseVals: {}, init_eqs_eel: "", frame_eqs_eel: "", pixel_eqs_eel: "", shapes: [], waves: [], warp: "", comp: "" });
 
 function checkDeadline(deadline, what) {
   if (now() > deadline) throw new PresetFailure("probe-timeout", `timeoutMs was over while ${what}`);

@@ -29,7 +29,10 @@ const behave = {
   abort: () => ({ ok: false, reasons: ['wasm-abort'], errorText: 'Aborted(OOM)', metrics: null, frames: [] }),
   luma: (good) => ({ ...good, metrics: { avgLuma: 7, motion: 0.1 } }),
   few: (good) => ({ ...good, frames: good.frames.slice(1) }),
-  reach: async (good) => { try { await fetch('OTHER/leak'); } catch { return good; } return { ok: false, reasons: [] }; },
+  reach: async (good) => {
+    try { await fetch('OTHER/leak'); } catch { return good; }
+    return { ok: false, reasons: [] };
+  },
 };
 let prewarmed = false;
 export async function dumpPresetFrames(payload) {

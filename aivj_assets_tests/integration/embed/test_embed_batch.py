@@ -201,6 +201,8 @@ def test_a_preset_with_a_damaged_frame_is_left_out_with_the_reason(
 
 
 def test_nothing_to_embed_is_a_clear_error(batch: BatchDir, records: dict[str, Any], tiny: TorchModel) -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        embed(batch, records, tiny, max_frames_per_preset=0)
     with pytest.raises(UserError, match="no ok preset"):
         embed(batch, {"broken": records["broken"]}, tiny)
     for path in batch.frames_dir.rglob("frame-*"):
@@ -294,6 +296,31 @@ def test_a_safetensors_checkpoint_gives_the_same_vectors(tiny: TorchModel, check
     other = load_model(EmbedderChoice("aivj-tiny", str(path)), {}, device="cpu")
     inputs = torch.stack([tiny.preprocess(picture(seed)) for seed in range(4)])
     np.testing.assert_array_equal(other.encode(inputs), tiny.encode(inputs))
+
+
+def test_a_tag_brings_its_own_preprocessing_and_activation(
+    checkpoint: Path, tiny: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = open_clip.pretrained._pcfg(hf_hub="somebody/tiny/", quick_gelu=True, mean=(0.5,) * 3, std=(0.25,) * 3)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "aivj-tiny", {"mytag": settings})
+    repository = tmp_path / "models--somebody--tiny"
+    (repository / "snapshots" / ("c" * 40)).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c" * 40)
+    (repository / "snapshots" / ("c" * 40) / "open_clip_pytorch_model.bin").write_bytes(checkpoint.read_bytes())
+    environ = {"HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://hub.invalid"}
+
+    model = load_openclip("aivj-tiny", "mytag", environ=environ, device="cpu")
+
+    assert model.card.pretrained == "mytag"
+    assert (model.card.preprocess.mean, model.card.preprocess.std) == ([0.5] * 3, [0.25] * 3)
+    assert model.card.weights_sha256 == tiny.card.weights_sha256
+    inputs = torch.stack([model.preprocess(picture(1))])
+    assert inputs.mean() != pytest.approx(float(tiny.preprocess(picture(1)).mean()), abs=1e-3)
+    plain = open_clip.create_model("aivj-tiny", pretrained=str(checkpoint), force_quick_gelu=True).eval()
+    with torch.inference_mode():
+        np.testing.assert_allclose(model.encode(inputs), plain.encode_image(inputs).numpy(), atol=1e-5)
+    assert np.abs(model.encode(inputs) - tiny.encode(inputs)).max() > 1e-3
 
 
 def test_a_checkpoint_that_is_damaged_or_of_another_model_is_told(checkpoint: Path, tmp_path: Path) -> None:

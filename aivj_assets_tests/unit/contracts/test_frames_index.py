@@ -30,8 +30,8 @@ def test_lines_have_the_fields_that_the_app_reads() -> None:
         "filePath": "public/presets/pack/files/p1.json",
         "status": "ok",
         # printf p1 | sha1sum
-        "idHash": "2b44cfafcd69ef60",
-        "frames": [f"frames/2b/44/2b44cfafcd69ef60/frame-00{number}.webp" for number in range(3)],
+        "idHash": "b78f576611ec06f9",
+        "frames": [f"frames/b7/8f/b78f576611ec06f9/frame-00{number}.webp" for number in range(3)],
         "metrics": {"avgLuma": 0.25, "motion": 0.5},
         "fingerprint": "f" * 16,
     }
@@ -73,7 +73,8 @@ def test_no_file_and_blank_lines_are_no_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{torn", b"[]", b'{"status":"maybe","presetId":"b"}', b'{"status":"ok","presetId":"b","frames":[]}', b"\xff"]
+    "line",
+    [b"{torn", b"[]", b'{"status":"maybe","presetId":"b"}', b'{"status":"ok","presetId":"b","frames":[]}', b"\xff"],
 )
 def test_a_broken_line_inside_is_named_by_its_number(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "frames-index.jsonl"

@@ -55,7 +55,7 @@ def presets(*changes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_an_id_names_one_preset(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 preset ids occur more than once, e.g. 'p-1'"):
+    with pytest.raises(UserError, match=r"1 preset ids occur more than once, e\.g\. 'p-1'"):
         load(tmp_path, manifest_json(presets=presets({}, {"relPath": "pack/b.milk"}, {"id": "p-2"})))
 
 

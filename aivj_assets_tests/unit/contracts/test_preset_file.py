@@ -74,9 +74,7 @@ def test_a_file_of_fifty_megabytes_is_not_read(tmp_path: Path) -> None:
 
 def test_missing_files_folders_and_other_suffixes(tmp_path: Path) -> None:
     (tmp_path / "folder.milk").mkdir()
-    missing, folder, other = (
-        read_preset_file(tmp_path / name) for name in ("none.milk", "folder.milk", "readme.txt")
-    )
+    missing, folder, other = (read_preset_file(tmp_path / name) for name in ("none.milk", "folder.milk", "readme.txt"))
     assert isinstance(missing, PresetRefusal)
     assert missing.detail == "the file is missing"
     assert isinstance(folder, PresetRefusal)

@@ -1,0 +1,138 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aivj_assets.contracts.frames_index import encode_record
+from aivj_assets.errors import UserError
+from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
+from aivj_assets.report.console import (
+    BatchSummary,
+    print_gates,
+    print_summary,
+    read_render_progress,
+    require_batch,
+    summarise_batch,
+)
+from aivj_assets_tests.builders import ok_record, write_batch, write_index, write_manifest
+
+BATCH = BatchKey("pack")
+IDS = [f"p{number:03d}" for number in range(20)]
+
+
+def shown(summary: BatchSummary, *, accepted: bool, ui_command: str = "aivj ui") -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(console, summary, accepted=accepted, ui_command=ui_command)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def table_of(rows: list[tuple[BatchKey, list, str | None]]) -> str:  # type: ignore[type-arg]
+    console = Console(file=io.StringIO(), width=200)
+    print_gates(console, rows)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_the_summary_of_an_accepted_batch(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    folder = root.batch(BATCH)
+    folder.qa_dir.mkdir()
+    (folder.qa_dir / "index.html").write_bytes(b"")
+    root.published("pack", "aivj-style-index.v1.json").write_bytes(b"{}")
+    summary = summarise_batch(root, BATCH)
+    text = shown(summary, accepted=True)
+    for part in (
+        "Batch pack", "accepted", "20: 20 ok, 0 failed", "1.0000  (required >= 0.95)  passed",
+        "0.0500  (required < 0.2)  passed", "0.7000  (required > 0.3)  passed", "0.3900  (required > 0.05)  passed",
+        "llvmpipe: llvmpipe (test)", "test-model (test-weights), 8 dimensions", "2 (as asked)",
+        str(folder.qa_dir / "index.html"), str(root.pack_dir("pack") / "aivj-*.json"), "aivj ui",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "not accepted" not in text
+
+
+def test_a_rejected_batch_shows_no_stale_figures_of_an_earlier_run(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    write_index(root, "pack", IDS, failed=dict.fromkeys(IDS[:10], "shader-compile-failed"))
+    text = shown(summarise_batch(root, BATCH), accepted=False)
+    assert "not accepted" in text
+    assert "0.5000  (required >= 0.95)  failed" in text
+    assert "shader-compile-failed 10" in text
+    assert "test-model" not in text
+
+
+def test_a_batch_that_was_never_rendered(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_manifest(root, "pack", IDS)
+    summary = summarise_batch(root, BATCH)
+    assert (summary.frames, summary.embeddings, summary.clusters, summary.qa_page) == (None, None, None, None)
+    text = shown(summary, accepted=False)
+    assert "0 ok, 20 failed" in text
+    assert "no-record 20" in text
+    assert "not computable  (required < 0.2)  failed" in text
+
+
+def test_brackets_in_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path / "[red] my [presets]" / "[")
+    write_batch(root, "pack")
+    folder = root.batch(BATCH)
+    folder.qa_dir.mkdir()
+    (folder.qa_dir / "index.html").write_bytes(b"")
+    summary = summarise_batch(root, BATCH)
+    text = shown(summary, accepted=True, ui_command="aivj ui --root /x/[y]/[/z]").replace("\n", "")
+    assert "[red] my [presets]" in text
+    assert "/x/[y]/[/z]" in text
+    rows = table_of([(BATCH, summary.verdicts, "/data/[presets]/[/x is gone")])
+    assert "/data/[presets]/[/x is gone" in rows
+
+
+def test_the_gate_table_names_values_thresholds_and_reasons(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    write_manifest(root, "other", IDS)
+    good, bad = (summarise_batch(root, BatchKey(name)).verdicts for name in ("pack", "other"))
+    problem = "'frames': relPath '../x' leaves the pack."
+    text = table_of([(BatchKey("other"), bad, problem), (BATCH, good, None), (BatchKey("torn"), [], "is not JSON")])
+    lines = text.splitlines()
+    assert "ok_rate" in text
+    assert ">= 0.95" in text
+    cells = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
+    }
+    assert cells == {
+        "other": ["0.0000", "-", "-", "-", "no"],
+        "pack": ["1.0000", "0.0500", "0.7000", "0.3900", "yes"],
+        "torn": ["-", "-", "-", "-", "no"],
+    }
+    assert lines[-2:] == [f"other is not accepted: {problem}", "torn is not accepted: is not JSON."]
+    assert table_of([]).startswith("Gates")
+
+
+def test_progress_counts_whole_lines_of_the_shards(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    folder = root.batch(BATCH)
+    assert read_render_progress(root, BATCH) is None
+    write_json_atomic(folder.render_plan, {"total": 20, "todo": 5})
+    assert read_render_progress(root, BATCH) == (0, 5)
+    line = encode_record(ok_record("a", "pack"))
+    (folder.shard_logs_dir / "s0.jsonl").write_bytes(line * 2 + line[:-5])
+    (folder.shard_logs_dir / "s1.jsonl").write_bytes(line)
+    assert read_render_progress(root, BATCH) == (3, 5)
+    # A retried preset has two lines; the bar does not run over.
+    (folder.shard_logs_dir / "s1.jsonl").write_bytes(line * 9)
+    assert read_render_progress(root, BATCH) == (5, 5)
+    folder.render_plan.write_text("{torn", encoding="utf-8")
+    assert read_render_progress(root, BATCH) is None
+
+
+def test_an_unknown_batch_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    with pytest.raises(UserError, match=r"known: none yet\).*aivj pack import"):
+        require_batch(root, BATCH)
+    write_manifest(root, "other", ["a"])
+    write_manifest(root, "big/batch-0001", ["a"])
+    with pytest.raises(UserError, match=r"no batch 'pack' .*known: big/batch-0001, other"):
+        require_batch(root, BATCH)
+    require_batch(root, BatchKey("other"))
