@@ -85,6 +85,17 @@ def check_pack_name(pack: str) -> str:
     return pack
 
 
+def _batches_in(folder: Path) -> list[BatchKey]:
+    parts = folder / "batches"
+    if parts.is_dir():
+        return [
+            BatchKey(folder.name, part.name)
+            for part in parts.iterdir()
+            if _BATCH_PATTERN.fullmatch(part.name) and (part / MANIFEST_NAME).is_file()
+        ]
+    return [BatchKey(folder.name)] if (folder / MANIFEST_NAME).is_file() else []
+
+
 @dataclass(frozen=True)
 class DataRoot:
     """The data root and the places below it (CONTRACTS: Places)."""
@@ -150,14 +161,10 @@ class DataRoot:
         for folder in self.presets_dir.iterdir():
             if not folder.is_dir() or not _is_pack_name(folder.name):
                 continue
-            parts = folder / "batches"
-            if parts.is_dir():
-                found += [
-                    BatchKey(folder.name, part.name)
-                    for part in parts.iterdir()
-                    if _BATCH_PATTERN.fullmatch(part.name) and (part / MANIFEST_NAME).is_file()
-                ]
-            elif (folder / MANIFEST_NAME).is_file():
+            try:
+                found += _batches_in(folder)
+            except PermissionError:
+                # Whoever reads its manifest then says that it may not be read.
                 found.append(BatchKey(folder.name))
         return sorted(found, key=lambda batch: batch.key)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from aivj_assets.contracts.clusters import Cluster, Clusters, cluster_id, save_centroids
@@ -32,9 +34,19 @@ from aivj_assets.contracts.render_parameters import (
 )
 from aivj_assets.contracts.style import Energy, StyleEntry, StyleIndex
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration.instance import open_instance
 
 NOW = "2026-01-31T12:00:00.000Z"
 PAGE = PageDescription(engine="butterchurn", engine_version="2.6.7", page_version="1", renderer="llvmpipe (test)")
+
+
+def seed_storage(root: DataRoot, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give a data root an empty Dagster storage: making its SQLite tables anew takes seconds, a copy does not."""
+    template = DataRoot(tmp_path_factory.getbasetemp() / "dagster-template")
+    if not template.path.exists():
+        with open_instance(template, {}):
+            pass
+    shutil.copytree(template.dagster_home / "storage", root.dagster_home / "storage")
 
 
 def preset_entry(preset_id: str, pack: str, *, label: str | None = None) -> ManifestPreset:

@@ -65,11 +65,20 @@ class GateVerdict:
     passed: bool
     evidence: dict[str, float | int | str | None]
 
+    def shown(self, style: Literal["f", "g"] = "f") -> str:
+        """Return the value with 4 digits, or as many more as keep it on its side of the threshold."""
+        if self.value is None:
+            return "not computable"
+        compare = _COMPARE[self.gate.comparison]
+        texts = (f"{self.value:.{digits}{style}}" for digits in range(4, 17))
+        return next(
+            (text for text in texts if compare(float(text), self.gate.threshold) == self.passed), str(self.value)
+        )
+
     @property
     def sentence(self) -> str:
         """The verdict as one line: value, rule, what to try."""
-        value = "not computable" if self.value is None else f"{self.value:.4g}"
-        text = f"{self.gate.name} is {value}, required {self.gate.comparison} {self.gate.threshold:g}"
+        text = f"{self.gate.name} is {self.shown('g')}, required {self.gate.comparison} {self.gate.threshold:g}"
         if self.passed:
             return f"{text}."
         why = f" ({self.evidence['problem']})" if self.evidence.get("problem") else ""

@@ -104,11 +104,11 @@ def gate_rows(root: DataRoot, wanted: str | None) -> list[tuple[BatchKey, list[G
 def _gate_row(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> tuple[list[GateVerdict], str | None]:
     """Return a batch's verdicts and why it is not accepted; a batch that cannot be read has that as its reason."""
     try:
-        rendered = root.batch(batch).frames_index.exists()
-        verdicts = summarise_batch(root, batch).verdicts if rendered else []
+        verdicts = summarise_batch(root, batch).verdicts
     except UserError as error:
         return [], str(error)
-    return verdicts, acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
+    rendered = root.batch(batch).frames_index.exists()
+    return verdicts if rendered else [], acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
 
 
 def _print_problems(console: Console, outcome: RunOutcome) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -27,7 +29,7 @@ from aivj_assets.render.page_calls import (
     read_description,
 )
 from aivj_assets.render.page_host import PageHost
-from aivj_assets.render.processes import find_browser_process, is_alive, kill_processes, process_tree
+from aivj_assets.render.processes import find_browser_process, is_alive, kill_processes, process_tree, temporary_folders
 from aivj_assets.render.start_failure import explain_start_failure, renderer_advice
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class LiveBrowser:
         self._navigating = False
         self._process: psutil.Process | None = None
         self._driver: psutil.Process | None = None
+        self._temporary: list[Path] = []
 
     # ------------------------------------------------------------------ life
 
@@ -89,6 +92,7 @@ class LiveBrowser:
         try:
             self._call(self._launch(), START_TIMEOUT_S)
             self._process = find_browser_process(self._marker)
+            self._temporary = temporary_folders(self._process) if self._process else []
             self._driver = _child_of_ours(self._process)
             self.webgl_renderer = self._call(self._read_webgl_renderer(), PAGE_TIMEOUT_S)
         except CallTimeoutError:
@@ -133,6 +137,8 @@ class LiveBrowser:
             if driver is not None:
                 self._kill(process_tree(driver))
             self._loop.stop()
+            for folder in self._temporary:
+                shutil.rmtree(folder, ignore_errors=True)
             self._browser = self._page = self._playwright = None
 
     def kill(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import psutil
 
@@ -33,6 +34,22 @@ def find_browser_process(marker: str, ancestor: psutil.Process | None = None) ->
 def process_tree(root: psutil.Process) -> list[psutil.Process]:
     """Return `root` and its descendants that are alive; empty when `root` is gone."""
     return [root, *_descendants(root)] if is_alive(root) else []
+
+
+def temporary_folders(browser: psutil.Process) -> list[Path]:
+    """Return the folders that a browser leaves behind when it is killed: its profile, and on POSIX its socket's."""
+    with contextlib.suppress(*_GONE):
+        for part in browser.cmdline():
+            if part.startswith("--user-data-dir="):
+                profile = Path(part.partition("=")[2])
+                folders = [profile]
+                with contextlib.suppress(OSError):
+                    socket = (profile / "SingletonSocket").readlink()
+                    # Made by Chromium for this profile alone, beside it in the temporary folder.
+                    if socket.parent.name.startswith(("org.chromium.", "com.google.")):
+                        folders.append(socket.parent)
+                return folders
+    return []
 
 
 def is_alive(process: psutil.Process) -> bool:

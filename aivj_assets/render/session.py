@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from types import TracebackType
@@ -63,9 +64,7 @@ class RenderSession:
 
     def __enter__(self) -> Self:
         if self._environment.is_root:
-            logger.warning(
-                "Chromium's sandbox is off (it does not run as root): use an ordinary user for foreign presets."
-            )
+            _warn_about_root()
         try:
             self._start()
         except BaseException:
@@ -173,6 +172,11 @@ class RenderSession:
         if self._browser is None:
             raise RuntimeError("the session is not open")
         return self._browser
+
+
+@functools.cache
+def _warn_about_root() -> None:
+    logger.warning("Chromium's sandbox is off (it does not run as root): use an ordinary user for foreign presets.")
 
 
 def _explain_page(browser: LiveBrowser, error: BrowserError) -> str:

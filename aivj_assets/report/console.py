@@ -90,9 +90,8 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
 
 def gate_cell(verdict: GateVerdict) -> str:
     """Return one gate's value, threshold and verdict as rich markup."""
-    value = "not computable" if verdict.value is None else f"{verdict.value:.4f}"
     colour, word = ("green", "passed") if verdict.passed else ("red", "failed")
-    return f"{value}  (required {verdict.gate.comparison} {verdict.gate.threshold:g})  [{colour}]{word}[/]"
+    return f"{verdict.shown()}  (required {verdict.gate.comparison} {verdict.gate.threshold:g})  [{colour}]{word}[/]"
 
 
 def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdict], str | None]]) -> None:
@@ -104,7 +103,7 @@ def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdic
     table.add_column("accepted")
     for batch, verdicts, problem in rows:
         cells = [
-            f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else f'{verdict.value:.4f}'}[/]"
+            f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else verdict.shown()}[/]"
             for verdict in verdicts
         ]
         cells += ["-"] * (len(GATES) - len(cells))

@@ -31,7 +31,8 @@ function topComma(text, from, to) {
 /** The body runs while a counter of its own is above 0; the compiler ends a while after 1,048,576 turns itself. */
 function countedLoop(count, body, number) {
   const left = `aivj_loop_${number}`;
-  return `exec2(${left} = (${count}), if(above(${left}, 0), while(exec3(${body}, ${left} = ${left} - 1, above(${left}, 0))), 0))`;
+  const turns = `while(exec3(${body}, ${left} = ${left} - 1, above(${left}, 0)))`;
+  return `exec2(${left} = (${count}), if(above(${left}, 0), ${turns}, 0))`;
 }
 
 /** The same equations with loop and assign written in other words; texts without them come back untouched. */
@@ -47,7 +48,8 @@ export function mendEquations(source) {
     const first = text.slice(open + 1, comma);
     const second = text.slice(comma + 1, close).replace(/[;\s]+$/, "");
     number += 1;
-    const mended = match[1].toLowerCase() === "loop" ? countedLoop(first, second || "0", number) : `(${first.trim()} = (${second}))`;
+    const isLoop = match[1].toLowerCase() === "loop";
+    const mended = isLoop ? countedLoop(first, second || "0", number) : `(${first.trim()} = (${second}))`;
     text = text.slice(0, match.index) + mended + text.slice(close + 1);
   }
   return text;

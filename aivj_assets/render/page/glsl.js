@@ -9,13 +9,15 @@ import { EXTRA_TEXTURES } from "/page/textures.js";
 const HELPERS = /^(?:vec\d|ivec\d|void|float)\s+(m_scalar_swizzle\d+|matrix_row\d+|sincos\d*|bvecTernary\d+)\(.*$/gm;
 
 /** A vector condition with scalar branches, which the parser passes on as they are. */
-const TERNARY = ["2", "3", "4"].flatMap((n) =>
-  [`vec${n}`, "float", "int"].flatMap((a) =>
-    [`vec${n}`, "float", "int"].map(
-      (b) => `vec${n} hl_select(bvec${n} c, ${a} x, ${b} y) { return mix(vec${n}(y), vec${n}(x), c); }`,
+const TERNARY = ["2", "3", "4"]
+  .flatMap((n) =>
+    [`vec${n}`, "float", "int"].flatMap((a) =>
+      [`vec${n}`, "float", "int"].map(
+        (b) => `vec${n} hl_select(bvec${n} c, ${a} x, ${b} y) { return mix(vec${n}(y), vec${n}(x), c); }`,
+      ),
     ),
-  ),
-).join("\n");
+  )
+  .join("\n");
 
 /** Helpers that the parser puts before every program: kept when called, with matrices as we hold them. */
 function usefulHelpers(text, body) {
@@ -27,15 +29,19 @@ function usefulHelpers(text, body) {
 
 function sizeOf(name) {
   const image = EXTRA_TEXTURES[name.replace(/^texsize_(?:(?:fw|fc|pw|pc)_)?/, "")] || { width: 256, height: 256 };
-  return `const vec4 ${name} = vec4(${image.width}.0, ${image.height}.0, 1.0 / ${image.width}.0, 1.0 / ${image.height}.0);`;
+  const [width, height] = [`${image.width}.0`, `${image.height}.0`];
+  return `const vec4 ${name} = vec4(${width}, ${height}, 1.0 / ${width}, 1.0 / ${height});`;
 }
 
-/** Global lines of the parser's output → declarations, and assignments for initial values that need not be constant. */
+const GLOBAL =
+  /^(?:uniform\s+)?((?:[iub]?vec|mat)\d|float|int|bool|sampler\w+)\s+(\w+)((?:\[\d+\])?)\s*(?:=\s*([^]*?))?;\s*$/;
+
+/** Global lines of the parser's output → declarations and, as initial values need not be constant, assignments. */
 function splitGlobals(header, sizes) {
   const kept = [];
   const initial = [];
   for (const line of header.split("\n")) {
-    const match = /^(?:uniform\s+)?((?:[iub]?vec|mat)\d|float|int|bool|sampler\w+)\s+(\w+)((?:\[\d+\])?)\s*(?:=\s*([^]*?))?;\s*$/.exec(line);
+    const match = GLOBAL.exec(line);
     if (/^\s*(?:#|precision|varying|$)/.test(line)) continue;
     if (!match) {
       kept.push(line);

@@ -38,7 +38,10 @@ function readArguments(tokens, start) {
 function substitute(macro, args) {
   const byName = new Map(macro.parameters.map((name, i) => [name, args[i] ?? ""]));
   const body = macro.body.match(TOKEN) || [];
-  return body.map((token) => (byName.has(token) ? byName.get(token) : token)).join("").replace(/\s*##\s*/g, "");
+  return body
+    .map((token) => (byName.has(token) ? byName.get(token) : token))
+    .join("")
+    .replace(/\s*##\s*/g, "");
 }
 
 function expand(text, macros, hidden, depth) {
@@ -73,8 +76,13 @@ function expand(text, macros, hidden, depth) {
 function define(rest, macros) {
   const match = /^([A-Za-z_]\w*)(\(([^)]*)\))?\s*([^]*)$/.exec(rest.trim());
   if (!match) return;
-  const parameters = match[2] ? match[3].split(",").map((name) => name.trim()).filter(Boolean) : null;
-  macros.set(match[1], { parameters, body: match[4].trim().replace(/;+$/, (end) => (parameters ? end : "")) });
+  const parameters = match[2]
+    ? match[3]
+        .split(",")
+        .map((name) => name.trim())
+        .filter(Boolean)
+    : null;
+  macros.set(match[1], { parameters, body: match[4].trim() });
 }
 
 function holds(condition, macros) {
@@ -83,8 +91,12 @@ function holds(condition, macros) {
   const compare = /^\(?\s*(-?[\d.]+)\s*(?:(==|!=|>=|<=|>|<)\s*(-?[\d.]+))?\s*\)?$/.exec(value);
   if (!compare) return false;
   const [left, right] = [Number(compare[1]), Number(compare[3])];
-  const results = { "==": left === right, "!=": left !== right, ">=": left >= right, "<=": left <= right, ">": left > right, "<": left < right };
-  return compare[2] ? results[compare[2]] : left !== 0;
+  if (!compare[2]) return left !== 0;
+  if (compare[2] === "==") return left === right;
+  if (compare[2] === "!=") return left !== right;
+  if (compare[2] === ">=") return left >= right;
+  if (compare[2] === "<=") return left <= right;
+  return compare[2] === ">" ? left > right : left < right;
 }
 
 /** Follows #if, #ifdef, #ifndef, #elif, #else, #endif; returns whether the directive was one of them. */
@@ -115,7 +127,9 @@ export function preprocess(source, predefined) {
     out += expand(pending, macros, new Set(), 0);
     pending = "";
   };
-  for (const line of stripComments(source).replace(/\\[ \t]*\n/g, " ").split("\n")) {
+  for (const line of stripComments(source)
+    .replace(/\\[ \t]*\n/g, " ")
+    .split("\n")) {
     const directive = /^\s*#\s*([a-z]+)(.*)$/.exec(line);
     const on = stack.every((level) => level.on);
     if (!directive) {

@@ -69,7 +69,7 @@ function commaOperator(tokens) {
   let out = tokens;
   for (let i = 0; i < out.length; i += 1) {
     const before = out[i - 1];
-    if (out[i] !== "(" || (before !== undefined && (WORD.test(before) && before !== "return"))) continue;
+    if (out[i] !== "(" || (before !== undefined && WORD.test(before) && before !== "return")) continue;
     const end = closing(out, i);
     if (end < 0) break;
     const parts = splitAtCommas(out, i + 1, end);
@@ -259,8 +259,16 @@ function constructorsFirst(tokens) {
 }
 
 const PASSES = [
-  plainTypes, commaOperator, plainDeclarations, commaStatements, forLoops, whileLoops, safeNames, remainders,
-  negatedTruths, constructorsFirst,
+  plainTypes,
+  commaOperator,
+  plainDeclarations,
+  commaStatements,
+  forLoops,
+  whileLoops,
+  safeNames,
+  remainders,
+  negatedTruths,
+  constructorsFirst,
 ];
 
 function print(tokens) {
@@ -268,7 +276,7 @@ function print(tokens) {
   for (let i = 0; i < tokens.length; i += 1) {
     text += tokens[i];
     if (tokens[i] === ";" || tokens[i] === "{" || tokens[i] === "}") text += "\n";
-    else if (tokens[i] !== "." && tokens[i + 1] !== "." ) text += " ";
+    else if (tokens[i] !== "." && tokens[i + 1] !== ".") text += " ";
     else if (NUMBER.test(tokens[i]) && tokens[i + 1] === ".") text += " ";
   }
   return text;
@@ -308,14 +316,15 @@ function takeSizes(text, found) {
 }
 
 /**
- * Names of the engine's uniforms that the preset writes to or declares anew; MilkDrop's compiler allowed it. They become
- * variables hl_name that start with the uniform's value. Returns [name].
+ * Names of the engine's uniforms that the preset writes to or declares anew; MilkDrop's compiler allowed it. They
+ * become variables hl_name that start with the uniform's value. Returns [name].
  */
 function writtenUniforms(text) {
   const written = new Set();
-  const assigned = /(?<![.\w])(\w+)\s*(?:\.\s*[xyzwrgba]+\s*)?(?:[-+*/]?=(?!=)|\+\+|--)|\b(?:float|int)[234]?\s+(\w+)\s*(?=[;=])/g;
-  for (const [, name, declared] of text.matchAll(assigned)) {
-    if (ENGINE_NAMES.has(name ?? declared)) written.add(name ?? declared);
+  const assigned = /(?<![.\w])(\w+)\s*(?:\.\s*[xyzwrgba]+\s*)?(?:[-+*/]?=(?!=)|\+\+|--)/g;
+  const declared = /\b(?:float|int)[234]?\s+(\w+)\s*(?=[;=])/g;
+  for (const pattern of [assigned, declared]) {
+    for (const [, name] of text.matchAll(pattern)) if (ENGINE_NAMES.has(name)) written.add(name);
   }
   return [...written].filter((name) => !name.startsWith("sampler_"));
 }

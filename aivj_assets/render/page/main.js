@@ -9,6 +9,7 @@ import { readParameters } from "/page/parameters.js";
 import { installRandom } from "/page/random.js";
 import { snapshotRealm } from "/page/realm.js";
 import { renderPreset } from "/page/render.js";
+import { prepareVisualizers } from "/page/visualizer.js";
 
 /** Goes up whenever the same preset, parameters and renderer may give other pixels. */
 const PAGE_VERSION = "1";
@@ -36,7 +37,16 @@ function reporter(url) {
 }
 
 function failed(code, text, timings) {
-  return { ok: false, reasons: [code], errorText: text, metrics: {}, frames: [], reference: null, warnings: [], timings_ms: timings };
+  return {
+    ok: false,
+    reasons: [code],
+    errorText: text,
+    metrics: {},
+    frames: [],
+    reference: null,
+    warnings: [],
+    timings_ms: timings,
+  };
 }
 
 async function dump(payload) {
@@ -92,6 +102,8 @@ function offer(name, value) {
 
 installRandom();
 await startParser();
+// Without WebGL 2 the page still opens: describe() says so and every preset fails with a reason.
+await prepareVisualizers().catch(() => {});
 realm = snapshotRealm();
 offer("__aivj_describe", describe);
 offer("__nw_dumpPresetFrames", dumpPresetFrames);

@@ -7,7 +7,8 @@ import { PresetFailure } from "/page/failure.js";
 import { convertShader } from "/page/hlsl.js";
 
 const { splitPreset } = globalThis.milkdropPresetUtils;
-const CODE = /^(per_frame_init_|per_frame_|per_pixel_|wave_\d_init|wave_\d_per_frame|wave_\d_per_point|shape_\d_init|shape_\d_per_frame|warp_|comp_)(\d+)$/;
+const SLOT_CODE = "wave_\\d_init|wave_\\d_per_frame|wave_\\d_per_point|shape_\\d_init|shape_\\d_per_frame";
+const CODE = new RegExp(`^(per_frame_init_|per_frame_|per_pixel_|${SLOT_CODE}|warp_|comp_)(\\d+)$`);
 const SLOT_VALUE = /^(wavecode|shapecode)_\d_/;
 
 /**
@@ -60,7 +61,10 @@ function normalise({ values, slotValues, code }) {
 /** The shader's lines without the back quote that MilkDrop puts before each; "" where the file has none. */
 function shaderSource(code, prefix) {
   const lines = [...(code.get(prefix) || [])].sort((x, y) => x[0] - y[0]);
-  return lines.map(([, value]) => value.replace(/^`/, "")).join("\n").trim();
+  return lines
+    .map(([, value]) => value.replace(/^`/, ""))
+    .join("\n")
+    .trim();
 }
 
 function slotMap(slot, withPoints) {

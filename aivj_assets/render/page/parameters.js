@@ -4,7 +4,10 @@
 
 const isWhole = (low, high) => (value) => Number.isInteger(value) && value >= low && value <= high;
 const isNumber = (low, high) => (value) => typeof value === "number" && value >= low && value <= high;
-const isOneOf = (...allowed) => (value) => allowed.includes(value);
+const isOneOf =
+  (...allowed) =>
+  (value) =>
+    allowed.includes(value);
 
 // name: [default, check, what is allowed in words]
 const FIELDS = {

@@ -12,8 +12,21 @@ const SLOTS = 4; // custom shapes and waves; butterchurn's wasm helper expects a
 const EQUATIONS = ["init_eqs", "frame_eqs", "pixel_eqs"];
 const SLOT_EQUATIONS = ["init_eqs", "frame_eqs", "point_eqs"];
 const ENGINE_SAMPLERS = new Set([
-  "main", "fw_main", "fc_main", "pw_main", "pc_main", "blur1", "blur2", "blur3",
-  "noise_lq", "noise_lq_lite", "noise_mq", "noise_hq", "pw_noise_lq", "noisevol_lq", "noisevol_hq",
+  "main",
+  "fw_main",
+  "fc_main",
+  "pw_main",
+  "pc_main",
+  "blur1",
+  "blur2",
+  "blur3",
+  "noise_lq",
+  "noise_lq_lite",
+  "noise_mq",
+  "noise_hq",
+  "pw_noise_lq",
+  "noisevol_lq",
+  "noisevol_hq",
 ]);
 
 function isObject(value) {
@@ -41,7 +54,8 @@ function slots(list, suffix, what) {
   const filled = [];
   for (let i = 0; i < SLOTS; i += 1) {
     const slot = (list || [])[i];
-    if (slot !== undefined && !isObject(slot)) throw new PresetFailure("preset-load-failed", `${what}[${i}] is no object`);
+    if (slot !== undefined && !isObject(slot))
+      throw new PresetFailure("preset-load-failed", `${what}[${i}] is no object`);
     const made = { baseVals: numbersOf(slot?.baseVals, `${what}[${i}]`) };
     if (!slot) made.baseVals.enabled = 0;
     copyEquations(slot || {}, made, SLOT_EQUATIONS, suffix, `${what}[${i}]`);
@@ -59,7 +73,8 @@ function shaderText(value, stage) {
 /** A butterchurn preset object, checked and completed; only known fields are taken over. */
 function fromObject(source) {
   if (!isObject(source)) throw new PresetFailure("preset-load-failed", "the JSON is no object");
-  if (!isObject(source.baseVals)) throw new PresetFailure("preset-load-failed", "no usable preset: baseVals is missing");
+  if (!isObject(source.baseVals))
+    throw new PresetFailure("preset-load-failed", "no usable preset: baseVals is missing");
   const hasEel = "init_eqs_eel" in source && !source.useJS;
   const suffix = hasEel ? "eel" : "str";
   if (!hasEel && !("init_eqs_str" in source)) {
@@ -105,7 +120,8 @@ function texturesFor(map) {
   for (const sampler of declaredSamplers(`${map.warp}\n${map.comp}`)) {
     const image = imageOf(sampler);
     if (image === undefined) warnings.push(`missing-texture:${sampler}`);
-    else if (image in EXTRA_TEXTURES) {
+    else if (/^(fc|pw|pc)_/.test(sampler)) warnings.push(`approximate-sampler:${sampler}`);
+    if (image !== undefined && image in EXTRA_TEXTURES) {
       if (!extraImages.has(image)) extraImages.set(image, { names: [], ...EXTRA_TEXTURES[image] });
       extraImages.get(image).names.push(sampler);
     }

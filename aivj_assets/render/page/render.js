@@ -16,7 +16,6 @@ const now = performance.now.bind(performance);
 const nativeSetTimeout = globalThis.setTimeout.bind(globalThis);
 const NativeMessageChannel = globalThis.MessageChannel;
 const FRAMES_PER_TASK = 10;
-const CONSTRUCTION_SALT = 0x51ed270b;
 
 const channel = new NativeMessageChannel();
 let wake = null;
@@ -36,7 +35,7 @@ function sleep(ms) {
 }
 
 /** The blank preset of the engine's own look, for a prewarm call without preset data. */
-const BLANK = JSON.stringify({ baseVals: {}, init_eqs_eel: "", frame_eqs_eel: "", pixel_eqs_eel: "", shapes: [], waves: [], warp: "", comp: "" });
+const BLANK = JSON.stringify({ baseVals: {}, init_eqs_eel: "", warp: "", comp: "" });
 
 function checkDeadline(deadline, what) {
   if (now() > deadline) throw new PresetFailure("probe-timeout", `timeoutMs was over while ${what}`);
@@ -141,7 +140,6 @@ export async function renderPreset(params, timings, report) {
     lap("convert");
   }
   report("load");
-  reseed(seedFromText("", CONSTRUCTION_SALT));
   const { width, height, fixedStepFps: fps } = params;
   const stage = await createVisualizer({ width, height, fps, extraImages: preset.extraImages });
   try {

@@ -99,5 +99,3 @@ def wait_for() -> Callable[[Callable[[], bool], float], None]:
             time.sleep(0.2)
 
     return wait
-
-

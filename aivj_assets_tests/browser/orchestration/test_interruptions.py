@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +28,7 @@ def frame_times(cli: Cli, batch: str) -> dict[str, tuple[int, bytes]]:
 
 @pytest.fixture
 def slow(fresh: Cli, presets_source: Path) -> Cli:
-    """A pack whose rendering takes long enough to be interrupted."""
+    """A pack whose rendering takes long enough to be interrupted: full size, by one browser."""
     done = fresh("pack", "import", str(presets_source), "--pack", "long", "--limit", "24", "--seed", "5")
     assert done.returncode == 0
     return fresh
@@ -48,7 +46,7 @@ def no_browser_is_left(before: set[int]) -> bool:
     return not any("chrom" in (process.info["name"] or "").lower() for process in left)
 
 
-def test_kill_9_in_mid_render_then_resume(slow, wait_for) -> None:
+def test_kill_9_then_a_time_budget_then_the_rest(slow, wait_for) -> None:
     before = {process.pid for process in psutil.process_iter()}
     process = start_and_wait_for_records(slow, wait_for, 4)
     process.kill()
@@ -56,13 +54,20 @@ def test_kill_9_in_mid_render_then_resume(slow, wait_for) -> None:
     wait_for(lambda: no_browser_is_left(before), 60)
     kept_lines = rendered_lines(slow, "long")
     kept = {line["presetId"]: line["at"] for line in kept_lines}
-    done_frames = {frame for line in kept_lines for frame in line.get("frames", [])}
     folder = slow.batch("long").path
-    kept_frames = {name: value for name, value in frame_times(slow, "long").items() if Path(name).relative_to(folder).as_posix() in done_frames}
+    kept_names = {str(folder / frame) for line in kept_lines for frame in line.get("frames", [])}
+    kept_frames = {name: value for name, value in frame_times(slow, "long").items() if name in kept_names}
     assert len(kept) >= 4
 
-    again = slow.run("long")
-    assert again.returncode == 0, again.stdout + again.stderr
+    budgeted = slow.run("long", "--set", "stopAfterSec=0.5")
+    assert budgeted.returncode == 1
+    assert "is incomplete" in budgeted.stdout
+    assert "Traceback" not in budgeted.stdout + budgeted.stderr
+    assert not slow.batch("long").frames_meta.exists()
+    assert len(kept) <= len(rendered_lines(slow, "long")) < 24
+
+    last = slow.run("long")
+    assert last.returncode == 0, last.stdout + last.stderr
     records = rendered_lines(slow, "long")
     assert len(records) == 24
     assert max(Counter(record["presetId"] for record in records).values()) == 1
@@ -73,9 +78,15 @@ def test_kill_9_in_mid_render_then_resume(slow, wait_for) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX; Windows sends console events")
-def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(slow, wait_for) -> None:
+def test_a_second_run_is_refused_and_ctrl_c_keeps_what_is_done(slow, wait_for) -> None:
     before = {process.pid for process in psutil.process_iter()}
-    process = start_and_wait_for_records(slow, wait_for, 2)
+    process = start_and_wait_for_records(slow, wait_for, 1)
+    second = slow.run("long", "--only", "presets")
+    assert second.returncode == 1
+    assert "is being worked on by run" in second.stdout
+    assert f"process {process.pid}" in second.stdout
+    assert "Traceback" not in second.stdout + second.stderr
+
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=90)[0]
     assert process.returncode == 130, output
@@ -83,33 +94,7 @@ def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(slow, wait_for) -
     assert "goes on from there" in output
     wait_for(lambda: no_browser_is_left(before), 30)
     kept = {line["presetId"]: line["at"] for line in rendered_lines(slow, "long")}
+
     again = slow.run("long")
     assert again.returncode == 0, again.stdout + again.stderr
     assert {line["presetId"]: line["at"] for line in rendered_lines(slow, "long") if line["presetId"] in kept} == kept
-
-
-def test_a_second_run_of_the_same_batch_is_refused_and_names_the_first(slow, wait_for) -> None:
-    process = start_and_wait_for_records(slow, wait_for, 1)
-    try:
-        second = slow.run("long")
-        assert second.returncode == 1
-        assert "is being worked on by run" in second.stdout
-        assert str(process.pid) in second.stdout
-        assert "Traceback" not in second.stdout + second.stderr
-    finally:
-        output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
-
-
-def test_a_time_budget_leaves_the_batch_incomplete_and_the_next_run_finishes_it(slow) -> None:
-    first = slow.run("long", "--set", "stopAfterSec=1")
-    assert first.returncode == 1
-    assert "is incomplete" in first.stdout
-    assert not slow.batch("long").frames_meta.exists()
-    begun = len(rendered_lines(slow, "long"))
-    assert 0 < begun < 24
-    second = slow.run("long")
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert len(rendered_lines(slow, "long")) == 24
-
-

@@ -65,7 +65,9 @@ def test_artifacts_agree_with_each_other(finished) -> None:
     v1 = StyleIndex.load(folder.style_index("v1"))
     assert {entry.preset_id: entry.author_key for entry in v1.entries} == clusters.assignments
     energies = [entry.energy for entry in v1.entries]
-    assert max(map(energies.count, ("calm", "groove", "peak"))) - min(map(energies.count, ("calm", "groove", "peak"))) <= 1
+    assert (
+        max(map(energies.count, ("calm", "groove", "peak"))) - min(map(energies.count, ("calm", "groove", "peak"))) <= 1
+    )
     qa = QaIndex.load(folder.qa_dir / "index.json")
     assert all((folder.qa_dir / copy.dest).read_bytes() == (folder.path / copy.rel).read_bytes() for copy in qa.copied)
 

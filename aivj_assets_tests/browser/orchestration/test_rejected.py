@@ -6,10 +6,15 @@ import json
 import os
 import shutil
 
+import dagster as dg
 import pytest
 
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.definitions import ASSETS
 from aivj_assets.layout import BatchKey
+from aivj_assets.orchestration.instance import open_instance
+from aivj_assets.orchestration.launch import explain_run
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.stages import STAGES
 
 DOWNSTREAM = [name for name in STAGES if name not in ("presets", "frames")]
@@ -20,6 +25,24 @@ def rewrite_manifest(cli, pack: str, change) -> None:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     change(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def materialise_alone(cli, batch: str, stage: str) -> tuple[bool, list[str]]:
+    """Materialise one asset of a batch in a run of its own, as the UI's button does; returns success and reasons."""
+    with open_instance(cli.root, {}) as instance:
+        done = dg.materialize(
+            ASSETS,
+            selection=[stage],
+            partition_key=batch,
+            instance=instance,
+            resources={
+                "data_root": DataRootResource(path=str(cli.root.path)),
+                "renderer": RendererResource(),
+                "embedder": EmbedderResource(model="efficientnet-lite0"),
+            },
+            raise_on_error=False,
+        )
+        return done.success, explain_run(instance, done.run_id)[0]
 
 
 def test_a_pack_of_one_preset_in_many_copies_is_rejected_and_stays_so(fresh, presets_source, tmp_path) -> None:
@@ -36,36 +59,59 @@ def test_a_pack_of_one_preset_in_many_copies_is_rejected_and_stays_so(fresh, pre
     assert "Traceback" not in done.stdout + done.stderr
     folder = fresh.batch("same")
     assert folder.frames_index.exists()
-    assert not folder.embeddings.exists()
     # A later run that asks for a downstream asset alone is refused too, however far down.
-    for stage in ("embeddings", "run_record"):
-        alone = fresh.run("same", "--only", stage)
-        assert alone.returncode == 1
-        assert "rejected by top_same" in alone.stdout
-        assert "Traceback" not in alone.stdout + alone.stderr
-    assert fresh("publish", "same").returncode == 1
+    alone = fresh.run("same", "--only", "embeddings")
+    assert alone.returncode == 1
+    assert "'embeddings' refuses 'frames': it is rejected by top_same" in alone.stdout
+    assert "Traceback" not in alone.stdout + alone.stderr
+    for stage in DOWNSTREAM:
+        success, problems = materialise_alone(fresh, "same", stage)
+        assert not success
+        assert "rejected by top_same" in problems[0]
+    success, problems = materialise_alone(fresh, "same", "publication")
+    assert not success
+    assert "no accepted batch" in problems[0]
+    assert not folder.embeddings.exists()
     assert not list(fresh.root.pack_dir("same").glob("aivj-*"))
     told = fresh("gates", "same")
     assert told.returncode == 1
     assert "rejected" in told.stdout
 
 
-@pytest.mark.parametrize("stage", DOWNSTREAM)
-def test_tampered_frames_stop_every_asset_below(copied, stage) -> None:
+def test_each_asset_alone_refuses_frames_that_were_tampered_with(copied) -> None:
     index = copied.batch("live").frames_index
     lines = index.read_text(encoding="utf-8").splitlines(keepends=True)
     index.write_text("".join(lines[:-1]), encoding="utf-8", newline="\n")
-    done = copied.run("live", "--only", stage)
-    assert done.returncode == 1
-    assert "refuses 'frames': its files have changed since they were materialised" in done.stdout
+    for stage in DOWNSTREAM:
+        success, problems = materialise_alone(copied, "live", stage)
+        assert not success, stage
+        assert "refuses 'frames': its files have changed since they were materialised" in problems[0]
 
 
 def test_a_changed_manifest_makes_everything_below_stale(copied) -> None:
     rewrite_manifest(copied, "live", lambda manifest: manifest["presets"].pop())
-    assert copied.run("live", "--only", "presets").returncode == 0
-    done = copied.run("live", "--only", "style_policy")
-    assert done.returncode == 1
-    assert "refuses 'frames': it is stale: 'presets' has changed since" in done.stdout
+    assert materialise_alone(copied, "live", "presets") == (True, [])
+    for stage in DOWNSTREAM:
+        success, problems = materialise_alone(copied, "live", stage)
+        assert not success, stage
+        assert "refuses 'frames': it is stale: 'presets' has changed since" in problems[0]
+
+
+def test_an_asset_alone_is_made_again_when_all_above_it_is_accepted(copied) -> None:
+    copied.batch("live").style_policy.unlink()
+    assert materialise_alone(copied, "live", "style_policy") == (True, [])
+    assert copied.batch("live").style_policy.exists()
+
+
+def test_frames_materialised_again_count_only_after_their_checks_ran_again(copied) -> None:
+    """In a run without the checks nothing says that the new frames hold the gates."""
+    with open_instance(copied.root, {}) as instance:
+        frames = instance.fetch_materializations(dg.AssetKey("frames"), limit=1).records[0].asset_materialization
+        assert frames is not None
+        instance.report_runless_asset_event(frames)
+    success, problems = materialise_alone(copied, "live", "embeddings")
+    assert not success
+    assert "has no result for the current materialisation" in problems[0]
 
 
 def test_half_broken_presets_count_in_the_ok_rate_and_each_has_its_reason(fresh, presets_source) -> None:
@@ -97,24 +143,15 @@ def test_half_broken_presets_count_in_the_ok_rate_and_each_has_its_reason(fresh,
     ]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "line"),
-    [
-        (lambda text: text[:-30], "is not JSON"),
-        (lambda text: text.replace('"v3"', '"v9"', 1), "version"),
-        (lambda text: json.dumps({**json.loads(text), "presets": json.loads(text)["presets"] * 2}), "more than once"),
-    ],
-    ids=["torn", "unknown-version", "duplicate-ids"],
-)
-def test_a_bad_manifest_is_one_line_and_nothing_is_rendered(fresh, presets_source, spoil, line) -> None:
+def test_a_torn_manifest_is_one_line_and_nothing_is_rendered(fresh, presets_source) -> None:
     assert fresh("pack", "import", str(presets_source), "--pack", "bad", "--limit", "2").returncode == 0
     path = fresh.root.manifest(BatchKey("bad"))
-    path.write_text(spoil(path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     done = fresh.run("bad")
-    assert done.returncode != 0
-    assert line in done.stdout + done.stderr
+    assert done.returncode == 2
+    assert "is not JSON" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert not fresh.batch("bad").frames_index.exists()
+    assert not fresh.batch("bad").path.exists()
 
 
 def test_an_unreachable_hub_is_an_error_before_anything_is_rendered(fresh, presets_source, monkeypatch) -> None:
@@ -126,3 +163,12 @@ def test_an_unreachable_hub_is_an_error_before_anything_is_rendered(fresh, prese
     assert "HF_ENDPOINT" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert not fresh.batch("hub").frames_dir.exists()
+
+
+@pytest.mark.parametrize("setting", ["warmupFrame=3", "captureCount=none", "fixedStepFps=0"])
+def test_a_wrong_rendering_parameter_is_one_line(fresh, presets_source, setting) -> None:
+    assert fresh("pack", "import", str(presets_source), "--pack", "set", "--limit", "1").returncode == 0
+    done = fresh("run", "set", "--set", setting)
+    assert done.returncode == 2
+    assert setting.partition("=")[0] in done.stderr
+    assert "Traceback" not in done.stderr

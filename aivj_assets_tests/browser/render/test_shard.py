@@ -225,7 +225,7 @@ class Worker:
 
     def leftovers(self) -> list[str]:
         """Processes of ours that live, and profiles that lie about."""
-        found = [path.name for path in self.temp.glob("playwright*")]
+        found = [path.name for path in self.temp.iterdir()]
         for process in psutil.process_iter(["cmdline"]):
             if any(str(self.temp) in part for part in process.info["cmdline"] or []) and is_alive(process):
                 found.append(" ".join(process.info["cmdline"][:3]))

@@ -150,3 +150,22 @@ def test_a_failed_gate_says_value_threshold_and_what_to_try() -> None:
     assert sentence.startswith("luma_range is 0.15, required > 0.3. Try: warmupFrames 90")
     assert "\n" not in sentence
     assert verdict("luma_range", figures()).sentence == "luma_range is 1, required > 0.3."
+
+
+@pytest.mark.parametrize(
+    ("batch", "name", "shown", "passed"),
+    [
+        (figures(total=130_000, ok=123_498), "ok_rate", "0.94998", False),
+        (figures(total=130_000, ok=123_500), "ok_rate", "0.9500", True),
+        (figures(total=130_000, ok=130_000, top_same=25_999), "top_same", "0.19999", True),
+        (figures(luma=(0.1, 0.400001)), "luma_range", "0.300001", True),
+        (figures(luma=(0.1, 0.4)), "luma_range", "0.3000", False),
+        (figures(ok=0, top_same=None), "top_same", "not computable", False),
+    ],
+)
+def test_a_figure_is_never_rounded_across_its_threshold(
+    batch: BatchFigures, name: str, shown: str, passed: bool
+) -> None:
+    judged = verdict(name, batch)
+    assert (judged.shown(), judged.passed) == (shown, passed)
+    assert f" is {judged.shown('g')}, " in judged.sentence

@@ -23,7 +23,8 @@ STEP = """
 import sys, time
 from pathlib import Path
 from aivj_assets.orchestration.batch_lock import acquire_batch
-acquire_batch(Path(sys.argv[1]), batch="pack", run_id=sys.argv[2], owner_pid=int(sys.argv[3]), run_is_over=lambda _: False)
+path, run_id, owner_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+acquire_batch(path, batch="pack", run_id=run_id, owner_pid=owner_pid, run_is_over=lambda _: False)
 print("held", flush=True)
 time.sleep(120)
 """

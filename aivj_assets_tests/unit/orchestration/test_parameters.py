@@ -63,3 +63,8 @@ def test_a_bad_value_is_one_line(config: dict[str, Any], says: str) -> None:
 
 def test_both_spellings_are_read() -> None:
     assert render_parameters({"warmup_frames": 7}) == render_parameters({"warmupFrames": 7})
+
+
+def test_parameters_travel_from_step_to_step() -> None:
+    parameters = render_parameters({"warmupFrames": 7, "probeUrl": "http://127.0.0.1:5174/preset-probe.html"})
+    assert render_parameters(parameters.model_dump(mode="json")) == parameters

@@ -51,7 +51,7 @@ def test_values_reach_dagster_in_the_types_it_takes(given: dict[str, Any], passe
 
 @pytest.mark.parametrize("render", [{"captureCount": 0}, {"warmupFrame": 1}, {"timeoutMs": 45000.5}])
 def test_a_bad_value_is_refused_before_a_run_exists(render: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="^Rendering parameters: "):
+    with pytest.raises(UserError, match=r"^Rendering parameters: "):
         config_of(render=render)
 
 

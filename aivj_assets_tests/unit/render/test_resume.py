@@ -17,7 +17,15 @@ from aivj_assets.render.resume import absorb_shard_logs, finish_index, plan_rend
 from aivj_assets.render.shard_log import ShardLog, store_frames
 from aivj_assets.render.shard_plan import ShardPlan
 
-PAGE = PageDescription(engine="butterchurn", engine_version="3", page_version="1", renderer="llvmpipe")
+PAGE = PageDescription.model_validate(
+    {
+        "engine": "butterchurn",
+        "engineVersion": "3",
+        "pageVersion": "1",
+        "renderer": "llvmpipe",
+        "converterVersions": {"hlslparser-js": "0.0.1"},
+    }
+)
 PARAMETERS = RenderParameters(capture_count=2)
 
 
