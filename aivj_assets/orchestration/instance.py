@@ -102,7 +102,12 @@ def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     Dagster watches over the runs that its daemon launched; a run that `aivj run` executed itself and that was killed
     would stay "started" for ever.
     """
-    unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    unfinished = [
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ]
     filters = dg.RunsFilter(statuses=unfinished, tags={HOST_TAG: socket.gethostname()})
     dead = []
     for run in instance.get_runs(filters):

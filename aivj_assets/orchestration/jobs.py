@@ -2,19 +2,16 @@
 
 import dagster as dg
 
-from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.stages import STAGES
 
 batch_job = dg.define_asset_job(
     "batch_job",
     # Assets with their checks: gates run right after `frames`.
     selection=dg.AssetSelection.assets(*STAGES),
-    partitions_def=BATCHES,
     description="The main job: presets → frames → gates → embeddings → clusters → style → QA samples → run record.",
 )
 publish_job = dg.define_asset_job(
     "publish_job",
     selection=dg.AssetSelection.assets("publication"),
-    partitions_def=PACKS,
     description="Writes public/presets/<pack>/aivj-*.json from the pack's accepted batches.",
 )

@@ -150,5 +150,5 @@ def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], l
             cause = failure.error
             while cause.cause is not None:
                 cause = cause.cause
-            problems.append(f"{event.step_key}: {cause.message.strip()}")
+            problems.append(f"{event.step_key}: {' '.join(cause.message.split())[:400]}")
     return problems, rejected

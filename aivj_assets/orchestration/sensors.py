@@ -11,7 +11,7 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
-from aivj_assets.orchestration.instance import report_dead_runs
+from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, publish_job
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource
@@ -65,9 +65,14 @@ def parse_cursor(cursor: str | None) -> dict[str, str]:
 
 
 def was_run(instance: dg.DagsterInstance, batch: BatchKey, digest: str) -> bool:
-    """Whether a run of this very manifest was started already, by whomever (e.g. `aivj run`)."""
+    """Whether a run of this very manifest was started already, by whomever (e.g. `aivj run`).
+
+    One that ended before it started (its process was killed in between) does not count.
+    """
     tags = {MANIFEST_TAG: digest, "dagster/partition": batch.key}
-    return instance.get_runs_count(dg.RunsFilter(tags=tags)) > 0
+    records = instance.get_run_records(dg.RunsFilter(tags=tags))
+    never_ran = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    return any(record.start_time is not None or record.dagster_run.status not in never_ran for record in records)
 
 
 def batch_request(root: DataRoot, batch: BatchKey, digest: str) -> dg.RunRequest:
@@ -138,8 +143,11 @@ def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRoo
 )
 def publish_accepted_batches(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the publication of the pack whose batch has just succeeded."""
-    partition = context.dagster_run.tags.get("dagster/partition")
+    tags = context.dagster_run.tags
+    partition = tags.get("dagster/partition")
     if partition is None:
         return dg.SkipReason("the run has no partition")
+    if PROCESS_TAG in tags:
+        return dg.SkipReason("the command line publishes what it has run")
     pack = BatchKey.parse(partition).pack
     return dg.RunRequest(run_key=f"{pack}:{context.dagster_run.run_id}", partition_key=pack, tags={"aivj/pack": pack})

@@ -127,7 +127,11 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
 
 def require_batch(root: DataRoot, batch: BatchKey) -> None:
     """Raise `UserError` with the known batches when a batch has no manifest."""
-    if not root.manifest(batch).is_file():
+    try:
+        exists = root.manifest(batch).is_file()
+    except OSError as error:
+        raise UserError(f"{root.manifest(batch)} cannot be looked up: {error.strerror or error}.") from None
+    if not exists:
         known = ", ".join(found.key for found in root.find_batches()) or "none yet"
         raise UserError(
             f"There is no batch '{batch}' under {root.presets_dir} (known: {known}). "

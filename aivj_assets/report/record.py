@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic.alias_generators import to_camel
+
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
@@ -48,7 +50,7 @@ def gate_lines(verdicts: list[GateVerdict]) -> list[GateLine]:
             comparison=verdict.gate.comparison,
             threshold=verdict.gate.threshold,
             passed=verdict.passed,
-            evidence=verdict.evidence,
+            evidence={to_camel(name): value for name, value in verdict.evidence.items()},
         )
         for verdict in verdicts
     ]
@@ -85,7 +87,7 @@ def build_run_record(
             "ok": figures.ok,
             "failed": figures.failed,
             "embedded": embedding.count,
-            "unique_first_frames": figures.unique_first_frames or 0,
+            "uniqueFirstFrames": figures.unique_first_frames or 0,
             "indexed": len(index.entries),
         },
         failure_reasons_top=list(figures.failure_reasons.items())[:_TOP_REASONS],
@@ -101,7 +103,9 @@ def build_run_record(
 
 
 def _earlier_verdict(path: Path) -> QaVerdict:
+    if not path.exists():
+        return QaVerdict()
     try:
         return RunMeta.load(path).qa
-    except UserError:
-        return QaVerdict()
+    except UserError as error:
+        raise UserError(f"{error} It holds the QA verdict: mend it, or delete it to start a new record.") from None

@@ -14,6 +14,7 @@ from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render.environment import BrowserReport, RenderEnvironment
+from aivj_assets.render.page_host import PageHost
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import finish_index
 from aivj_assets.render.shard import render_shard
@@ -156,8 +157,13 @@ def test_presets_reach_no_network_and_no_files(
     serve: Callable[[dict[str, str]], Server],
     render_environment: RenderEnvironment,
     browser_report: BrowserReport,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = serve({"/x": "1"})
+    # Recent Chromium keeps foreign pages off 127.0.0.1 by itself, which would hide what our own walls let through.
+    closed = PageHost.network_flags
+    open_local = "--disable-features=LocalNetworkAccessChecks"
+    monkeypatch.setattr(PageHost, "network_flags", lambda host: [*closed(host), open_local])
+    server = serve({})
     tries = f"""
       const url = {json.dumps(server.url)};
       const tries = [

@@ -123,6 +123,15 @@ def test_a_manifest_that_was_run_by_hand_is_not_run_again(
     assert len(run_keys(daemon.tick())) == 1
 
 
+def test_a_run_that_died_before_it_started_does_not_count(
+    daemon: Daemon, root: DataRoot, instance: dg.DagsterInstance
+) -> None:
+    write_manifest(root, "starter", ["a"])
+    tags = {MANIFEST_TAG: digest(root, "starter"), "dagster/partition": "starter"}
+    instance.add_run(dg.DagsterRun(job_name="batch_job", status=dg.DagsterRunStatus.FAILURE, tags=tags))
+    assert len(run_keys(daemon.tick())) == 1
+
+
 def test_a_malformed_manifest_never_stops_the_others(daemon: Daemon, root: DataRoot) -> None:
     write_manifest(root, "good", ["a"])
     for name, content in {

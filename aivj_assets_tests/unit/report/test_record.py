@@ -44,7 +44,7 @@ def test_the_record_holds_what_decided_the_batch(root: DataRoot) -> None:
         "ok": 20,
         "failed": 0,
         "embedded": 20,
-        "unique_first_frames": 20,
+        "uniqueFirstFrames": 20,
         "indexed": 20,
     }
     assert made.energies == {"calm": 7, "groove": 7, "peak": 6}
