@@ -57,6 +57,11 @@ function splitGlobals(header, sizes) {
   return { globals: kept.join("\n"), initial: initial.join("\n") };
 }
 
+/** How many values the code assigns; the parser may reword an assignment but must not lose one. */
+export function countAssignments(code) {
+  return (code.match(/(?<![=!<>])=(?!=)/g) || []).length;
+}
+
 /** The parser's whole output → "globals shader_body { body }"; "" when it is not as expected. */
 export function assembleShader(output, sizes, written) {
   const text = output

@@ -5,7 +5,7 @@
 // not convert is `shader-compile-failed`.
 
 import { PresetFailure } from "/page/failure.js";
-import { assembleShader } from "/page/glsl.js";
+import { assembleShader, countAssignments } from "/page/glsl.js";
 import { preprocess } from "/page/hlsl_macros.js";
 import { DECLARATIONS, MACROS, libraryFor, typeOfUniform } from "/page/hlsl_prelude.js";
 import { rewriteSource } from "/page/hlsl_rewrite.js";
@@ -99,6 +99,9 @@ export function convertShader(source, stage, warnings) {
   ].join("\n");
   const output = parse(program);
   if (FAILED.has(output.trim())) refuse(stage, explain(program, output));
+  const mainFunction = output.slice(output.indexOf("vec4 shader_body(vec2 uv) {"), output.indexOf("void main()"));
+  // The one more is the first line of ours, `ret = 0`.
+  if (countAssignments(mainFunction) !== countAssignments(body) + 1) refuse(stage, "the converter lost a statement");
   const shader = assembleShader(output, sizes, written);
   if (!shader || !shader.includes("shader_body")) refuse(stage, "the converted text has no shader_body");
   return shader;

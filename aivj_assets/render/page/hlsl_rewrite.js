@@ -163,6 +163,35 @@ function forLoops(tokens) {
   return out;
 }
 
+/** { … } on its own → if (true) { … }: the parser drops a block that belongs to nothing, with all that is in it. */
+function bareBlocks(tokens) {
+  const out = [];
+  let initialisers = 0;
+  for (let i = 0; i < tokens.length; i += 1) {
+    const before = tokens[i - 1];
+    if (tokens[i] === "{" && (before === "=" || initialisers > 0)) initialisers += 1;
+    else if (tokens[i] === "}" && initialisers > 0) initialisers -= 1;
+    else if (tokens[i] === "{" && (before === undefined || /^[;{}]$/.test(before))) out.push("if", "(", "true", ")");
+    out.push(tokens[i]);
+  }
+  return out;
+}
+
+/** 0.5.xxx → (0.5).xxx */
+function literalSwizzles(tokens) {
+  const out = [];
+  for (let i = 0; i < tokens.length; i += 1) {
+    const dot = tokens[i + 1] === "." ? 1 : 0;
+    const isNumber = NUMBER.test(tokens[i]) && tokens[i] !== ".";
+    const swizzled =
+      isNumber && (dot || tokens[i].endsWith(".")) && /^[xyzwrgba]{1,4}$/.test(tokens[i + 1 + dot] ?? "");
+    if (swizzled) out.push("(", tokens[i], ")", ".");
+    else out.push(tokens[i]);
+    if (swizzled) i += dot;
+  }
+  return out;
+}
+
 /** -(a < b) → -1 * (a < b): the parser turns a truth value into a number for a product only. */
 function negatedTruths(tokens) {
   const out = [];
@@ -259,12 +288,14 @@ function constructorsFirst(tokens) {
 }
 
 const PASSES = [
+  literalSwizzles,
   plainTypes,
   commaOperator,
   plainDeclarations,
   commaStatements,
   forLoops,
   whileLoops,
+  bareBlocks,
   safeNames,
   remainders,
   negatedTruths,

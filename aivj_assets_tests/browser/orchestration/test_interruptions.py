@@ -41,17 +41,22 @@ def start_and_wait_for_records(cli: Cli, wait_for, count: int):
     return process
 
 
-def no_browser_is_left(before: set[int]) -> bool:
-    left = [process for process in psutil.process_iter(["name"]) if process.pid not in before]
-    return not any("chrom" in (process.info["name"] or "").lower() for process in left)
+def nothing_runs(cli: Cli) -> bool:
+    """Whether no step and no browser of this data root is left; its runs hand AIVJ_ROOT down to all they start."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("AIVJ_ROOT") == str(cli.root.path) and process.status() != psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.Error:
+            continue
+    return True
 
 
 def test_kill_9_then_a_time_budget_then_the_rest(slow, wait_for) -> None:
-    before = {process.pid for process in psutil.process_iter()}
     process = start_and_wait_for_records(slow, wait_for, 4)
     process.kill()
     process.wait(timeout=30)
-    wait_for(lambda: no_browser_is_left(before), 60)
+    wait_for(lambda: nothing_runs(slow), 60)
     kept_lines = rendered_lines(slow, "long")
     kept = {line["presetId"]: line["at"] for line in kept_lines}
     folder = slow.batch("long").path
@@ -79,7 +84,6 @@ def test_kill_9_then_a_time_budget_then_the_rest(slow, wait_for) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX; Windows sends console events")
 def test_a_second_run_is_refused_and_ctrl_c_keeps_what_is_done(slow, wait_for) -> None:
-    before = {process.pid for process in psutil.process_iter()}
     process = start_and_wait_for_records(slow, wait_for, 1)
     second = slow.run("long", "--only", "presets")
     assert second.returncode == 1
@@ -92,7 +96,7 @@ def test_a_second_run_is_refused_and_ctrl_c_keeps_what_is_done(slow, wait_for) -
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert "goes on from there" in output
-    wait_for(lambda: no_browser_is_left(before), 30)
+    wait_for(lambda: nothing_runs(slow), 30)
     kept = {line["presetId"]: line["at"] for line in rendered_lines(slow, "long")}
 
     again = slow.run("long")

@@ -152,6 +152,7 @@ def test_an_app_that_is_not_there_is_one_clear_line(
 
 
 def test_presets_reach_no_network_and_no_files(
+    *,
     small_batch: Any,
     preset_text: Callable[..., str],
     serve: Callable[[dict[str, str]], Server],
