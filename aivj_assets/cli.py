@@ -238,8 +238,18 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print("Error:", str(error), highlight=False, markup=False)
         sys.exit(EXIT_USER)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. What is done is kept; the same command goes on from there.")
+        _say_stopped()
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as done:
+        # Typer turns Ctrl-C into this status without a word.
+        if done.code == EXIT_INTERRUPTED:
+            _say_stopped()
+        raise
+
+
+def _say_stopped() -> None:
+    line = "Stopped. What is done is kept; the same command goes on from there."
+    Console(stderr=True, soft_wrap=True).print(line)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Literal
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 
 Comparison = Literal[">=", "<", ">"]
+NO_RECORD = "no-record"
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
 
@@ -34,6 +35,11 @@ class BatchFigures:
     motion_min: float | None
     motion_max: float | None
     problem: str | None = None
+
+    @property
+    def without_record(self) -> int:
+        """Presets that have no record yet: while there are any the batch is incomplete, neither passed nor failed."""
+        return self.failure_reasons.get(NO_RECORD, 0)
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ def measure_batch(
     ok = [record for record in counted if isinstance(record, OkRecord)]
     reasons = Counter(reason for record in counted if isinstance(record, FailedRecord) for reason in record.reasons)
     if len(counted) < len(preset_ids):
-        reasons["no-record"] = len(preset_ids) - len(counted)
+        reasons[NO_RECORD] = len(preset_ids) - len(counted)
     digests, unreadable = first_frame_digests(ok, batch_dir)
     problem = None
     if unreadable:

@@ -28,6 +28,7 @@ from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 from aivj_assets.report.console import print_summary, read_render_progress, require_batch, summarise_batch
 
+EXIT_INTERRUPTED = 130
 _REFRESH_S = 0.5
 
 
@@ -73,6 +74,8 @@ def run_and_report(console: Console, root: DataRoot, batch: BatchKey, options: B
             accepted = problem is None
             if outcome.success and accepted and not options.only:
                 outcome = run_publication(instance, batch.pack)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
     _print_problems(console, outcome)
     if not options.only or outcome.success:
         command = "aivj ui" if root.path == project_root() else f'aivj ui --root "{root.path}"'

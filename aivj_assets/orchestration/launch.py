@@ -29,6 +29,8 @@ _WATCHED = {
 # Dagster's own console log repeats every event; the progress display and the UI show what matters.
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
+_INTERRUPTIONS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
+
 Watcher = Callable[[dg.DagsterEvent], None]
 
 
@@ -38,6 +40,7 @@ class RunOutcome:
 
     run_id: str
     success: bool
+    interrupted: bool = False
     problems: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
 
@@ -90,6 +93,7 @@ def _execute(
         ) as result,
     ):
         outcome.run_id, outcome.success = result.run_id, result.success
+    outcome.interrupted = not outcome.success and was_interrupted(instance, outcome.run_id)
     outcome.problems, outcome.rejected = explain_run(instance, outcome.run_id)
     return outcome
 
@@ -126,6 +130,16 @@ def _follow(instance: dg.DagsterInstance, tags: Mapping[str, str], watch: Watche
         for record in connection.records:
             if record.event_log_entry.dagster_event is not None:
                 watch(record.event_log_entry.dagster_event)
+
+
+def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run ended by Ctrl-C or a termination: Dagster then cancels it, or fails the step at work."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status == dg.DagsterRunStatus.CANCELED:
+        return True
+    failures = instance.all_logs(run_id, of_type={DagsterEventType.STEP_FAILURE})
+    errors = [entry.dagster_event.step_failure_data.error for entry in failures if entry.dagster_event is not None]
+    return any(error is not None and error.cls_name in _INTERRUPTIONS for error in errors)
 
 
 def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str]]:

@@ -33,6 +33,8 @@ class BatchSummary:
     clusters: Clusters | None
     qa_page: Path | None
     published: list[Path] = field(default_factory=list)
+    recorded: int = 0
+    """Presets with a record, those in the logs of a rendering that was stopped included."""
 
 
 def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
@@ -50,6 +52,7 @@ def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
         Clusters.load(folder.clusters) if folder.clusters.exists() else None,
         page if page.exists() else None,
         sorted(root.pack_dir(batch.pack).glob("aivj-style-*.json")),
+        figures.total - figures.without_record + (read_render_progress(root, batch) or (0, 0))[0],
     )
 
 
@@ -59,15 +62,14 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
     table = Table(title=f"Batch {summary.batch}", title_justify="left", show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
-    table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
-    if figures.failure_reasons:
-        table.add_row(
-            "reasons", escape(", ".join(f"{reason} {count}" for reason, count in figures.failure_reasons.items()))
-        )
-    for verdict in summary.verdicts:
-        table.add_row(verdict.gate.name, gate_cell(verdict))
-    if summary.frames:
+    if figures.without_record:
+        table.add_row("verdict", "[yellow]incomplete[/]: neither accepted nor rejected")
+        table.add_row("presets", f"{figures.total}: {summary.recorded} have a record so far")
+    else:
+        table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
+        table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
+        _add_gates(table, summary)
+    if summary.frames and not figures.without_record:
         renderer = summary.frames.pixel_parameters.get("renderer", "")
         table.add_row("renderer", escape(f"{summary.frames.renderer_class}: {renderer}"))
         table.add_row("fingerprint", summary.frames.fingerprint)
@@ -86,6 +88,14 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         places.insert(0, ("QA page", str(summary.qa_page)))
     for name, place in places:
         console.print(f"{name + ':':<13}{place}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _add_gates(table: Table, summary: BatchSummary) -> None:
+    reasons = summary.figures.failure_reasons
+    if reasons:
+        table.add_row("reasons", escape(", ".join(f"{reason} {count}" for reason, count in reasons.items())))
+    for verdict in summary.verdicts:
+        table.add_row(verdict.gate.name, gate_cell(verdict))
 
 
 def gate_cell(verdict: GateVerdict) -> str:
