@@ -87,7 +87,7 @@ def demo(
     with counting("Importing presets") as progress:
         import_pack(place, engine.package("butterchurn-presets"), pack, limit=presets, progress=progress)
     options = BatchOptions(k=k, embedder=embedder, pretrained=pretrained)
-    raise typer.Exit(run_and_report(console, place, BatchKey(pack), options))
+    raise typer.Exit(run_and_report(console, place, BatchKey(pack), options, reuse=True))
 
 
 @app.command()

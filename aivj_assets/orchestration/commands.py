@@ -19,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from aivj_assets.contracts.gates import GateVerdict
 from aivj_assets.contracts.pack_settings import ClusterSettings, EmbedderSettings, PackSettings
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
 from aivj_assets.orchestration.resources import choose_embedder
+from aivj_assets.orchestration.reuse import is_finished
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 from aivj_assets.report.console import print_summary, read_render_progress, require_batch, summarise_batch
@@ -58,22 +59,32 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
     return settings.model_copy(update={"embedder": embedder, "clusters": clusters, "render": render})
 
 
-def run_and_report(console: Console, root: DataRoot, batch: BatchKey, options: BatchOptions) -> int:
-    """Run a batch, publish its pack when it is accepted, print the summary; returns the exit status."""
+def run_and_report(
+    console: Console, root: DataRoot, batch: BatchKey, options: BatchOptions, *, reuse: bool = False
+) -> int:
+    """Run a batch, publish its pack when it is accepted, print the summary; returns the exit status.
+
+    With `reuse` a batch that is finished as asked is shown without a run.
+    """
     require_batch(root, batch)
     unknown = [name for name in options.only if name not in STAGES]
     if unknown:
         raise UserError(f"'{unknown[0]}' is no asset of a batch; choose from {', '.join(STAGES)}.")
     config = batch_run_config(merged_settings(root, batch.pack, options))
-    with open_instance(root, os.environ) as instance:
+    with (
+        open_instance(root, os.environ) as instance,
+        quiet_output(console, root.dagster_home / "aivj-run.log") as shown,
+    ):
         report_dead_runs(instance)
-        with quiet_output(console, root.dagster_home / "aivj-run.log") as shown:
+        if reuse and is_finished(instance, root, batch, config, sha256_file(root.manifest(batch))):
+            outcome = RunOutcome("", success=True)
+            shown.print("Everything is there and current: nothing to do.")
+        else:
             with _progress(shown, root, batch) as watch:
                 outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
-            problem = acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
-            accepted = problem is None
-            if outcome.success and accepted and not options.only:
-                outcome = run_publication(instance, batch.pack)
+        accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
+        if outcome.run_id and outcome.success and accepted and not options.only:
+            outcome = run_publication(instance, batch.pack)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     _print_problems(console, outcome)

@@ -4,7 +4,7 @@
 // belong here: HLSL.
 
 import { ENGINE_NAMES } from "/page/hlsl_prelude.js";
-import { EXTRA_TEXTURES } from "/page/textures.js";
+import { declareSize } from "/page/textures.js";
 
 const HELPERS = /^(?:vec\d|ivec\d|void|float)\s+(m_scalar_swizzle\d+|matrix_row\d+|sincos\d*|bvecTernary\d+)\(.*$/gm;
 
@@ -27,12 +27,6 @@ function usefulHelpers(text, body) {
     .replace(/^vec3 (matrix_row\d+)\(mat3/m, "vec2 $1(mat2 m, int i) { return m[i]; }\nvec3 $1(mat3");
 }
 
-function sizeOf(name) {
-  const image = EXTRA_TEXTURES[name.replace(/^texsize_(?:(?:fw|fc|pw|pc)_)?/, "")] || { width: 256, height: 256 };
-  const [width, height] = [`${image.width}.0`, `${image.height}.0`];
-  return `const vec4 ${name} = vec4(${width}, ${height}, 1.0 / ${width}, 1.0 / ${height});`;
-}
-
 const GLOBAL =
   /^(?:uniform\s+)?((?:[iub]?vec|mat)\d|float|int|bool|sampler\w+)\s+(\w+)((?:\[\d+\])?)\s*(?:=\s*([^]*?))?;\s*$/;
 
@@ -50,7 +44,7 @@ function splitGlobals(header, sizes) {
     const [, type, name, array, value] = match;
     if (ENGINE_NAMES.has(name)) continue;
     if (type.startsWith("sampler")) kept.push(`uniform ${type} ${name};`);
-    else if (sizes.includes(name)) kept.push(sizeOf(name));
+    else if (sizes.includes(name)) kept.push(declareSize(name));
     else kept.push(`${type} ${name}${array};`);
     if (value !== undefined) initial.push(`${name} = ${value};`);
   }

@@ -12,7 +12,7 @@ import { renderPreset } from "/page/render.js";
 import { prepareVisualizers } from "/page/visualizer.js";
 
 /** Goes up whenever the same preset, parameters and renderer may give other pixels. */
-const PAGE_VERSION = "1";
+const PAGE_VERSION = "2";
 const VERSIONS = {
   engine: "butterchurn",
   engineVersion: "3.0.0-beta.5",

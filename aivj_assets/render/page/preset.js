@@ -6,7 +6,7 @@
 import { mendEquations } from "/page/eel.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { convertMilk } from "/page/milk.js";
-import { EXTRA_TEXTURES } from "/page/textures.js";
+import { EXTRA_TEXTURES, declareSize } from "/page/textures.js";
 
 const SLOTS = 4; // custom shapes and waves; butterchurn's wasm helper expects all four
 const EQUATIONS = ["init_eqs", "frame_eqs", "pixel_eqs"];
@@ -67,7 +67,16 @@ function slots(list, suffix, what) {
 function shaderText(value, stage) {
   if (value === undefined || value === null) return "";
   if (typeof value !== "string") throw new PresetFailure("preset-load-failed", `${stage} is no text`);
-  return value.trim();
+  return withTextureSizes(value.trim());
+}
+
+/** MilkDrop gives texsize_name for every texture; presets converted to JSON use it without declaring it. */
+function withTextureSizes(shader) {
+  const used = new Set([...shader.matchAll(/\btexsize_(\w+)/g)].map(([, name]) => name));
+  const missing = [...used].filter(
+    (name) => !ENGINE_SAMPLERS.has(name) && !new RegExp(`\\bvec4\\s+texsize_${name}\\b`).test(shader),
+  );
+  return [...missing.map((name) => declareSize(`texsize_${name}`)), shader].join("\n");
 }
 
 /** A butterchurn preset object, checked and completed; only known fields are taken over. */

@@ -6,3 +6,10 @@ const images = bundle ? (bundle.default || bundle).getImages() : {};
 
 /** name → {data: data URL, width, height}. */
 export const EXTRA_TEXTURES = Object.assign(Object.create(null), images);
+
+/** GLSL that declares texsize_name of a preset's own texture, which the engine does not: that of the image behind it. */
+export function declareSize(name) {
+  const image = EXTRA_TEXTURES[name.replace(/^texsize_(?:(?:fw|fc|pw|pc)_)?/, "")] || { width: 256, height: 256 };
+  const [width, height] = [`${image.width}.0`, `${image.height}.0`];
+  return `const vec4 ${name} = vec4(${width}, ${height}, 1.0 / ${width}, 1.0 / ${height});`;
+}

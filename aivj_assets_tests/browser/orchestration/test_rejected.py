@@ -46,7 +46,7 @@ def materialise_alone(cli, batch: str, stage: str) -> tuple[bool, list[str]]:
 
 
 def test_a_pack_of_one_preset_in_many_copies_is_rejected_and_stays_so(fresh, presets_source, tmp_path) -> None:
-    one = sorted((presets_source / "presets" / "converted").glob("Flexi*.json"))[0]
+    one = min((presets_source / "presets" / "converted").glob("Flexi*.json"))
     source = tmp_path / "same"
     source.mkdir()
     for number in range(8):
