@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import time
@@ -19,16 +20,22 @@ from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
 from aivj_assets.orchestration.guard import INPUTS_METADATA, require_ancestors
 from aivj_assets.orchestration.stages import STAGES, Stage, content_version
 
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn a `UserError` into a step failure that is one line and is not retried."""
+    """Turn what a user can mend into a step failure that is one line and is not retried."""
     try:
         yield
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRORS:
+            raise
+        text = f"{error.filename or 'The data root'} cannot be written: {error.strerror}. Free space or mend the rights, "
+        raise dg.Failure(description=f"{text}then run again; what is done is kept.", allow_retries=False) from None
 
 
 @dataclass

@@ -54,8 +54,8 @@ def prewarm(session: RenderSession, parameters: RenderParameters) -> None:
         except BrowserError as error:
             if attempt == 2:
                 raise UserError(
-                    f"The render page does not answer its prewarm call ({error}): raise prewarmTimeoutMs, or run "
-                    "`aivj doctor` to see what the browser can do."
+                    f"The render page does not answer its prewarm call ({error}): raise prewarmTimeoutMs, or "
+                    "set headless false to see what the browser does."
                 ) from None
             session.recover()
         else:
