@@ -136,7 +136,7 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
 
 
 def require_batch(root: DataRoot, batch: BatchKey) -> None:
-    """Raise `UserError` with the known batches when a batch has no manifest."""
+    """Raise `UserError` when a batch has no manifest, naming the known batches, or one that is malformed."""
     try:
         exists = root.manifest(batch).is_file()
     except OSError as error:
@@ -147,3 +147,4 @@ def require_batch(root: DataRoot, batch: BatchKey) -> None:
             f"There is no batch '{batch}' under {root.presets_dir} (known: {known}). "
             "Make a pack first: aivj pack import SOURCE --pack NAME."
         )
+    Manifest.load(root.manifest(batch))
