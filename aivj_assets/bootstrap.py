@@ -274,8 +274,8 @@ def site_packages(project: Project) -> list[Path]:
 
 
 def child_environment(project: Project) -> dict[str, str]:
-    """Return the environment of a process in `.venv`, as activating it would set it."""
-    env = {name: value for name, value in os.environ.items() if name.upper() != "PYTHONHOME"}
+    """Return the environment of a process in `.venv`: as activating it would set it, and without foreign packages."""
+    env = pip_install.without_foreign_packages(os.environ)
     env["VIRTUAL_ENV"] = str(project.venv)
     env["PATH"] = os.pathsep.join([str(project.scripts), *filter(None, [os.environ.get("PATH")])])
     return env

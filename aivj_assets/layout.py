@@ -22,6 +22,7 @@ from aivj_assets.errors import UserError
 DATA_ROOT_VARIABLE = "AIVJ_ROOT"
 MANIFEST_NAME = "library-manifest.json"
 PUBLISHED_PREFIX = "aivj-"
+LOCK_NAME = ".batch-lock.json"
 
 _PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_PATTERN = re.compile(r"batch-[0-9]{4,}")
@@ -149,6 +150,15 @@ class DataRoot:
             raise ValueError(f"published files start with '{PUBLISHED_PREFIX}', not '{name}'")
         return self.pack_dir(pack) / name
 
+    def require_own_batch(self, batch: BatchKey) -> None:
+        """Raise `UserError` when `batch` is the root manifest of a split pack, which is no batch."""
+        if batch.batch is None and (self.pack_dir(batch.pack) / "batches").is_dir():
+            parts = [found.key for found in self.find_batches() if found.pack == batch.pack]
+            raise UserError(
+                f"Pack '{batch.pack}' is split: run its batches ({', '.join(parts[:3]) or 'none has a manifest yet'}"
+                f"{', ...' if len(parts) > 3 else ''}) instead of the whole."
+            )
+
     def find_batches(self) -> list[BatchKey]:
         """Return the batches whose manifest file exists, sorted by key.
 
@@ -238,7 +248,7 @@ class BatchDir:
     @property
     def lock(self) -> Path:
         """Who works on this batch."""
-        return self.path / ".batch-lock.json"
+        return self.path / LOCK_NAME
 
     @property
     def embeddings(self) -> Path:

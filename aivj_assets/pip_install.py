@@ -27,7 +27,10 @@ UPDATE_BYTES = 1_000_000_000
 # What pip keeps in the temporary folder at once (wheels before they are unpacked).
 TEMPORARY_BYTES = 4_000_000_000
 
+_FOREIGN_PACKAGES = {"PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"}
 _TAIL_LINES = 15
+# pip's five retries of a request, and the error that repeats what it looked for.
+_LAST_WORDS_LINES = 6
 _HEARTBEAT_S = 30.0
 _REDRAW_S = 0.5
 _LOUD_DOWNLOAD_MB = 50.0
@@ -129,9 +132,19 @@ def check_disk(folder: Path, need_bytes: int) -> None:
         )
 
 
+def without_foreign_packages(base: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what makes Python or pip look for packages, or put them, outside of `.venv`.
+
+    With PYTHONPATH pip would take a package found there for installed, and the environment would lack it.
+    """
+    return {name: value for name, value in base.items() if name.upper() not in _FOREIGN_PACKAGES}
+
+
 def pip_environment(base: Mapping[str, str], own_temporary: Path, usual_temporary: Path) -> dict[str, str]:
     """Return pip's environment; downloads go to `own_temporary` when the usual place (a small tmpfs) is too small."""
-    env = {**base, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
+    env = without_foreign_packages(base)
+    # PIP_USER: a configuration file of the user's may ask for it too.
+    env |= {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     env.pop("PIP_REQUIRE_VIRTUALENV", None)
     if shutil.disk_usage(usual_temporary).free < TEMPORARY_BYTES:
         own_temporary.mkdir(parents=True, exist_ok=True)
@@ -293,6 +306,7 @@ _NETWORK_SIGNS = (
     "Network is unreachable|ConnectTimeoutError|ReadTimeoutError|Read timed out|Max retries exceeded|ProxyError|"
     "Connection reset|Connection aborted|IncompleteRead"
 )
+_NO_BUILD = r"No matching distribution found for (?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)"
 # What the output says, and what the user is told; the first that matches counts.
 _PIP_FAILURES = (
     (
@@ -302,6 +316,10 @@ _PIP_FAILURES = (
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
         "pip does not trust the package index's certificate (a proxy?): set PIP_CERT to your CA file and try again.",
+    ),
+    (
+        _NO_BUILD,
+        "There is no build of {package} for Python {python} on this machine: use a 64-bit Python 3.11 to 3.13.",
     ),
     (
         _NETWORK_SIGNS,
@@ -315,18 +333,20 @@ _PIP_FAILURES = (
         r"Permission denied|WinError 5\b|Access is denied",
         "pip may not write to .venv: close programs that use it (the UI, an editor), check who owns the folder.",
     ),
-    (
-        r"No matching distribution found for (?P<package>[^\s(]+)",
-        "There is no build of {package} for Python {python} on this machine: use a 64-bit Python 3.11 to 3.13.",
-    ),
 )
+
+
+def _was_cut_off(output: str, no_build: re.Match[str]) -> bool:
+    """Tell whether pip found no build because the network failed just then; a failure it got over does not count."""
+    lines = output[: no_build.start()].splitlines()[-_LAST_WORDS_LINES - 1 :]
+    return re.search(_NETWORK_SIGNS, "\n".join(lines) + output[no_build.end() :]) is not None
 
 
 def explain_pip_failure(output: str, python: str) -> str:
     """Return one line that says why pip failed and what to do."""
     for pattern, text in _PIP_FAILURES:
         match = re.search(pattern, output)
-        if match:
+        if match and not (pattern == _NO_BUILD and _was_cut_off(output, match)):
             package = match.groupdict().get("package") or ""
             return text.format(package=package, python=python, need_gb=FRESH_INSTALL_BYTES / 1e9)
     errors = [line for line in output.splitlines() if line.lower().startswith("error")]

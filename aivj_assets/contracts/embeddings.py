@@ -79,8 +79,11 @@ def save_embeddings(folder: BatchDir, embeddings: Embeddings) -> None:
 
 
 def read_embedding_ids(path: Path) -> list[str]:
-    """Read `ids.txt`; a line is an id, whatever characters it holds."""
-    return path.read_bytes().decode("utf-8").split("\n")[:-1]
+    """Read `ids.txt`; a line is an id, whatever characters it holds. Raises `UserError` when it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); materialise embeddings again.") from None
 
 
 def load_embeddings(folder: BatchDir) -> Embeddings:

@@ -66,6 +66,10 @@ class FailedRecord(_Record):
     reasons: list[str] = Field(min_length=1)
     error_text: str | None = None
     metrics: dict[str, float | None] | None = None
+    quarantined: bool | None = None
+    """True for a preset that ended several browsers: not tried again before it is given more time."""
+    timeout_ms: int | None = None
+    """The deadline of one preset that was in force, in ms, where another one might have changed the outcome."""
 
 
 FrameRecord = Annotated[OkRecord | FailedRecord, Field(discriminator="status")]

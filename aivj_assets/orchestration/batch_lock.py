@@ -79,13 +79,13 @@ def acquire_batch(
     batch: str,
     run_id: str,
     owner_pid: int,
-    run_is_over: Callable[[str], bool],
+    run_is_over: Callable[[str], bool | None],
     orphan_wait_s: float = _ORPHAN_WAIT_S,
 ) -> None:
     """Take the lock for `run_id`, or join it when the run holds it already.
 
-    `owner_pid` is the run's main process; `run_is_over(run_id)` says whether another run has ended. Raises `UserError`
-    naming the holder when another run is alive.
+    `owner_pid` is the run's main process; `run_is_over(run_id)` says whether another run has ended, None when it is
+    not known here (another history, or deleted). Raises `UserError` naming the holder when another run is alive.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + orphan_wait_s
@@ -110,14 +110,19 @@ def acquire_batch(
         time.sleep(0.5)
 
 
-def _owner_is_gone(state: LockState, run_is_over: Callable[[str], bool]) -> bool:
-    if run_is_over(state.run_id):
+def _owner_is_gone(state: LockState, run_is_over: Callable[[str], bool | None]) -> bool:
+    over = run_is_over(state.run_id)
+    if over:
         return True
+    if state.host == socket.gethostname():
+        # A run of another history in this very process (a notebook) has ended: steps do not overlap in one process.
+        own = over is None and state.owner is not None and state.owner.pid == os.getpid()
+        return own or state.owner is None or not state.owner.alive
     # Another machine's processes cannot be seen from here: only its run's end frees the batch.
-    return state.host == socket.gethostname() and (state.owner is None or not state.owner.alive)
+    return over is None
 
 
-def _is_free(state: LockState, run_is_over: Callable[[str], bool]) -> bool:
+def _is_free(state: LockState, run_is_over: Callable[[str], bool | None]) -> bool:
     if not _owner_is_gone(state, run_is_over):
         return False
     return state.host != socket.gethostname() or not any(mark.alive for mark in state.steps if mark.pid != os.getpid())
@@ -130,6 +135,22 @@ def _write(path: Path, state: LockState | None, run_id: str, owner_pid: int) -> 
     if mine and mine.pid != owner_pid:
         state.steps = [mark for mark in state.steps if mark.alive and mark != mine] + [mine]
     write_json_atomic(path, asdict(state))
+
+
+def dead_run_of(path: Path) -> str | None:
+    """Return the run that a lock names when it was started on this machine and its main process no longer lives."""
+    state = _read(path)
+    if state is None or state.host != socket.gethostname():
+        return None
+    return None if state.owner is not None and state.owner.alive else state.run_id
+
+
+def living_run_of(path: Path) -> str | None:
+    """Return the run that a lock names when its main process lives on this machine."""
+    state = _read(path)
+    if state is None or state.host != socket.gethostname() or state.owner is None or not state.owner.alive:
+        return None
+    return state.run_id
 
 
 def parent_is_alive(parent: ProcessMark | None) -> bool:

@@ -21,10 +21,10 @@ from aivj_assets.contracts.pack_settings import ClusterSettings, EmbedderSetting
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
-from aivj_assets.orchestration.instance import open_instance, report_dead_runs
+from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
 from aivj_assets.orchestration.resources import choose_embedder
-from aivj_assets.orchestration.reuse import is_finished
+from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 from aivj_assets.report.console import print_summary, read_render_progress, require_batch, summarise_batch
@@ -71,19 +71,19 @@ def run_and_report(
     if unknown:
         raise UserError(f"'{unknown[0]}' is no asset of a batch; choose from {', '.join(STAGES)}.")
     config = batch_run_config(merged_settings(root, batch.pack, options))
-    with (
-        open_instance(root, os.environ) as instance,
-        quiet_output(console, root.dagster_home / "aivj-run.log") as shown,
-    ):
-        report_dead_runs(instance)
-        if reuse and is_finished(instance, root, batch, config, sha256_file(root.manifest(batch))):
+    log_path = root.dagster_home / "aivj-run.log"
+    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path) as shown:
+        report_dead_runs(instance, root)
+        reused = reuse and is_finished(instance, root, batch, config, sha256_file(root.manifest(batch)))
+        if reused:
             outcome = RunOutcome("", success=True)
             shown.print("Everything is there and current: nothing to do.")
         else:
             with _progress(shown, root, batch) as watch:
                 outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
         accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
-        if outcome.run_id and outcome.success and accepted and not options.only:
+        # Nothing is rewritten where it says the same already.
+        if outcome.success and accepted and not options.only and not (reused and is_published(root, batch.pack)):
             outcome = run_publication(instance, batch.pack)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
@@ -97,6 +97,11 @@ def run_and_report(
 def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     """Publish a pack and say what was written; returns the exit status."""
     check_pack_name(pack)
+    packs = sorted({batch.pack for batch in root.find_batches()})
+    if pack not in packs:
+        raise UserError(
+            f"There is no pack '{pack}' under {root.presets_dir} (known: {', '.join(packs) or 'none yet'})."
+        )
     with open_instance(root, os.environ) as instance, quiet_output(console, root.dagster_home / "aivj-run.log"):
         outcome = run_publication(instance, pack)
     _print_problems(console, outcome)

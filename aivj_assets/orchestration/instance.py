@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml
+from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, project_root, write_text_atomic
-from aivj_assets.orchestration.batch_lock import ProcessMark
+from aivj_assets.layout import LOCK_NAME, DataRoot, project_root, write_text_atomic
+from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
 
 BROWSER_POOL = "browser"
 EMBEDDER_POOL = "embedder"
@@ -58,9 +62,33 @@ def prepare_home(root: DataRoot) -> Path:
 
 def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInstance:
     """Open the instance of a data root, with its pools' limits set."""
-    instance = dg.DagsterInstance.from_config(str(prepare_home(root)))
-    set_pool_limits(instance, environ)
+    home = prepare_home(root)
+    with storage_errors(root):
+        instance = dg.DagsterInstance.from_config(str(home))
+        set_pool_limits(instance, environ)
     return instance
+
+
+@contextmanager
+def storage_errors(root: DataRoot) -> Iterator[None]:
+    """Turn a full or read-only disk, which SQLite reports in many words, into one line."""
+    try:
+        yield
+    except (sqlite3.Error, SQLAlchemyError, OSError, dg.DagsterError) as error:
+        for cause in _causes(error):
+            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES)
+            if full or isinstance(cause, sqlite3.OperationalError):
+                raise UserError(
+                    f"Dagster's storage under {root.dagster_home} cannot be used ({cause}): free disk space, or make "
+                    "the folder writable, then run again; what is done is kept."
+                ) from None
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def browser_limit(environ: Mapping[str, str], cores: int) -> int:
@@ -96,11 +124,13 @@ def process_tags() -> dict[str, str]:
     return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{mark.pid}:{mark.started}" if mark else ""}
 
 
-def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of `aivj` as failed whose process on this machine no longer lives; returns their ids.
+def report_dead_runs(instance: dg.DagsterInstance, root: DataRoot, *, daemon_is_gone: bool = False) -> list[str]:
+    """Mark runs as failed whose process on this machine no longer lives, and free their pools; returns their ids.
 
-    Dagster watches over the runs that its daemon launched; a run that `aivj run` executed itself and that was killed
-    would stay "started" for ever.
+    Dagster's local launcher does not notice when a run dies together with the daemon, nor knows of runs that
+    `aivj run` executed itself: they would stay "started" and keep their places in the pools for ever. A run is known
+    by its process tag or by the lock of its batch; with `daemon_is_gone` (before the UI starts, after it has ended)
+    every other unfinished run that no living process stands for is dead as well.
     """
     unfinished = [
         dg.DagsterRunStatus.NOT_STARTED,
@@ -108,16 +138,31 @@ def report_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
     ]
-    filters = dg.RunsFilter(statuses=unfinished, tags={HOST_TAG: socket.gethostname()})
+    locks = list(root.artifacts_dir.rglob(LOCK_NAME)) if root.artifacts_dir.is_dir() else []
+    dead_by_lock = {run_id for run_id in map(dead_run_of, locks) if run_id}
+    living_by_lock = {run_id for run_id in map(living_run_of, locks) if run_id}
     dead = []
-    for run in instance.get_runs(filters):
-        pid, _, started = run.tags.get(PROCESS_TAG, "").partition(":")
-        try:
-            mark = ProcessMark(int(pid), float(started))
-        except ValueError:
-            continue
-        if not mark.alive:
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+        alive = _process_lives(run)
+        gone = run.run_id in dead_by_lock if alive is None else not alive
+        if daemon_is_gone and alive is None and run.run_id not in living_by_lock:
+            gone = True
+        if gone:
             instance.report_run_failed(run, "The process of this run no longer lives; run the batch again to go on.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             dead.append(run.run_id)
     return dead
+
+
+def _process_lives(run: dg.DagsterRun) -> bool | None:
+    """Whether the process that a run's tags name lives; None when they name none of this machine.
+
+    A retry by the daemon inherits its parent's tags, but not its process.
+    """
+    if run.tags.get(HOST_TAG) != socket.gethostname() or run.parent_run_id is not None:
+        return None
+    pid, _, started = run.tags.get(PROCESS_TAG, "").partition(":")
+    try:
+        return ProcessMark(int(pid), float(started)).alive
+    except ValueError:
+        return None

@@ -29,7 +29,7 @@ def _config_type(annotation: Any) -> Any:
 
 def _described(info: FieldInfo) -> str:
     choices = f" One of: {', '.join(get_args(info.annotation))}." if get_origin(info.annotation) is Literal else ""
-    return (info.description or "") + choices
+    return f"{info.description or ''}{choices} Default: {info.default}.".strip()
 
 
 def render_config_schema() -> dict[str, dg.Field]:
@@ -37,9 +37,9 @@ def render_config_schema() -> dict[str, dg.Field]:
     return {
         info.alias or name: dg.Field(
             _config_type(info.annotation),
-            default_value=info.default,
+            # No default here: what a run does not give comes from the pack's settings, then from the declaration.
             is_required=False,
-            description=_described(info) or None,
+            description=_described(info),
         )
         for name, info in RenderParameters.model_fields.items()
     }

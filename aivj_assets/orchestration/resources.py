@@ -8,6 +8,7 @@ from dataclasses import replace
 import dagster as dg
 from pydantic import Field
 
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.choose import EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
 from aivj_assets.layout import DataRoot, project_root, resolve_data_root, web_engine_dir
@@ -46,13 +47,13 @@ class RendererResource(dg.ConfigurableResource[RenderEnvironment]):
         )
 
 
-class EmbedderResource(dg.ConfigurableResource[EmbedderChoice]):
+class EmbedderResource(dg.ConfigurableResource[None]):
     """The embedding model. Checked before rendering starts, loaded when frames are embedded."""
 
     model: str | None = Field(
         default=None,
         description="'openclip', an OpenCLIP model name such as ViT-B-32, or 'efficientnet-lite0' (no hub needed); "
-        f"by default {EMBEDDER_VARIABLE}, else openclip",
+        f"by default the pack's setting, {EMBEDDER_VARIABLE}, openclip",
     )
     pretrained: str | None = Field(
         default=None,
@@ -63,13 +64,16 @@ class EmbedderResource(dg.ConfigurableResource[EmbedderChoice]):
     batch_size: int = Field(default=64, ge=1, alias="batchSize")
     device: str = Field(default="auto", description="auto, cpu or cuda")
 
-    def get(self) -> EmbedderChoice:
-        """Return the choice of model; nothing is loaded."""
-        name = self.model or os.environ.get(EMBEDDER_VARIABLE, "").strip() or OPENCLIP
-        pretrained = self.pretrained or os.environ.get(PRETRAINED_VARIABLE, "").strip()
-        return replace(
-            choose_embedder(name, pretrained or None, os.environ), **({"reason": self.note} if self.note else {})
-        )
+    def choose(self, settings: PackSettings) -> EmbedderChoice:
+        """Return the choice of model: the run's, else the pack's, else the machine's. Nothing is loaded."""
+        pack = settings.embedder
+        name = self.model or pack.model or os.environ.get(EMBEDDER_VARIABLE, "").strip() or OPENCLIP
+        # Weights belong to a model: those of the pack do not go with a model that the run names.
+        own = self.pretrained or (None if self.model else pack.pretrained)
+        pretrained = own or os.environ.get(PRETRAINED_VARIABLE, "").strip() or None
+        choice = choose_embedder(name, pretrained, os.environ)
+        note = self.note or (None if self.model else pack.note)
+        return replace(choice, reason=note) if note else choice
 
 
 def choose_embedder(name: str, pretrained: str | None, environ: Mapping[str, str]) -> EmbedderChoice:

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from aivj_assets.contracts.frames_index import read_records
+from aivj_assets.contracts.frames_index import FailedRecord, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.render_parameters import fingerprint, pixel_parameters
@@ -58,11 +58,23 @@ def is_finished(
     parameters = render_parameters(run_config.get("ops", {}).get("frames", {}).get("config", {}))
     page = describe_renderer(RendererResource().get(), parameters).page
     digest = fingerprint(pixel_parameters(parameters, page))
+    records = read_records(folder.frames_index)
     left = needs_rendering(
         Manifest.load(root.manifest(batch)).presets,
-        read_records(folder.frames_index),
+        records,
         root=root,
         batch_dir=folder,
         fingerprint_=digest,
+        timeout_ms=parameters.timeout_ms,
+        retry_failed=parameters.retry_failed,
     )
-    return FramesMeta.load(folder.frames_meta).fingerprint == digest and not left
+    # A failure that may pass is tried again by `aivj run`; an accepted batch does not need it.
+    failed = [preset for preset in left if isinstance(records.get(preset.id), FailedRecord)]
+    undone = left if parameters.retry_failed else [preset for preset in left if preset not in failed]
+    return FramesMeta.load(folder.frames_meta).fingerprint == digest and not undone
+
+
+def is_published(root: DataRoot, pack: str) -> bool:
+    """Whether the three files that the app fetches lie beside the pack's manifest."""
+    names = ("aivj-style-index.v1.json", "aivj-style-index.v0.json", "aivj-style-policy.v0.json")
+    return all(root.published(pack, name).is_file() for name in names)

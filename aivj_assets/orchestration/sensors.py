@@ -11,13 +11,16 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, publish_job
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.run_config import batch_run_config
+from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 
 MANIFEST_TAG = "aivj/manifest_sha256"
+_RUNS_LOOKED_AT = 50
 
 
 @dataclass
@@ -65,21 +68,31 @@ def parse_cursor(cursor: str | None) -> dict[str, str]:
 
 
 def was_run(instance: dg.DagsterInstance, batch: BatchKey, digest: str) -> bool:
-    """Whether a run of this very manifest was started already, by whomever (e.g. `aivj run`).
-
-    One that ended before it started (its process was killed in between) does not count.
-    """
+    """Whether there is a run of this very manifest."""
     tags = {MANIFEST_TAG: digest, "dagster/partition": batch.key}
-    records = instance.get_run_records(dg.RunsFilter(tags=tags))
+    return instance.get_runs_count(dg.RunsFilter(tags=tags)) > 0
+
+
+def last_manifest_run(instance: dg.DagsterInstance, batch: BatchKey) -> str | None:
+    """Return the manifest's SHA-256 of a batch's latest run that began, by whomever started (e.g. `aivj run`)."""
+    records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": batch.key}), limit=_RUNS_LOOKED_AT)
     never_ran = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-    return any(record.start_time is not None or record.dagster_run.status not in never_ran for record in records)
+    for record in records:
+        began = record.start_time is not None or record.dagster_run.status not in never_ran
+        digest = record.dagster_run.tags.get(MANIFEST_TAG)
+        if began and digest is not None:
+            return digest
+    return None
 
 
-def batch_request(root: DataRoot, batch: BatchKey, digest: str) -> dg.RunRequest:
-    """Return the run of one manifest; its key makes sure that it starts once."""
+def batch_request(root: DataRoot, batch: BatchKey, digest: str, after: str | None = None) -> dg.RunRequest:
+    """Return the run of one manifest; its key makes sure that it starts once.
+
+    `after` is the manifest that ran last: one that comes back in its place is run again.
+    """
     settings = PackSettings.of_pack(root, batch.pack)
     return dg.RunRequest(
-        run_key=f"{batch.key}:{digest}",
+        run_key=f"{batch.key}:{digest}" + (f":after-{after[:16]}" if after else ""),
         partition_key=batch.key,
         run_config=batch_run_config(settings),
         tags={MANIFEST_TAG: digest, "aivj/pack": batch.pack},
@@ -95,7 +108,7 @@ def batch_request(root: DataRoot, batch: BatchKey, digest: str) -> dg.RunRequest
 def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult:
     """Register batches and packs, and ask for one run per new or changed manifest."""
     root = data_root.get()
-    for run_id in report_dead_runs(context.instance):
+    for run_id in report_dead_runs(context.instance, root):
         context.log.warning(f"Run {run_id} was marked as failed: its process no longer lives.")
     found = discover_batches(root, parse_cursor(context.cursor))
     for key, problem in found.unreadable.items():
@@ -104,10 +117,12 @@ def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRoo
         context.log.warning(f"The manifest of batch {key} is gone; nothing of the batch is deleted.")
     requests: list[dg.RunRequest] = []
     for batch, digest in found.new:
-        if was_run(context.instance, batch, digest):
+        last = last_manifest_run(context.instance, batch)
+        if last == digest:
             continue
         try:
-            requests.append(batch_request(root, batch, digest))
+            came_back = last is not None and was_run(context.instance, batch, digest)
+            requests.append(batch_request(root, batch, digest, last if came_back else None))
         except UserError as error:
             found.seen.pop(batch.key)
             context.log.error(f"Batch {batch} is passed over: {error}")  # noqa: TRY400 - a line, no traceback
@@ -135,19 +150,25 @@ def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRoo
 
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
-    monitored_jobs=[batch_job],
     request_job=publish_job,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=15,
-    description="After a batch's run succeeded, its pack is published from all accepted batches.",
+    description="After a run of a batch, by whatever button, its pack is published if the batch is accepted.",
 )
-def publish_accepted_batches(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the publication of the pack whose batch has just succeeded."""
-    tags = context.dagster_run.tags
-    partition = tags.get("dagster/partition")
-    if partition is None:
-        return dg.SkipReason("the run has no partition")
-    if PROCESS_TAG in tags:
+def publish_accepted_batches(
+    context: dg.RunStatusSensorContext, data_root: DataRootResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the publication of the pack whose batch has just been made, when it is accepted."""
+    run = context.dagster_run
+    partition = run.tags.get("dagster/partition")
+    if partition is None or run.job_name == publish_job.name:
+        return dg.SkipReason("the run made no batch")
+    if PROCESS_TAG in run.tags:
         return dg.SkipReason("the command line publishes what it has run")
-    pack = BatchKey.parse(partition).pack
-    return dg.RunRequest(run_key=f"{pack}:{context.dagster_run.run_id}", partition_key=pack, tags={"aivj/pack": pack})
+    if run.asset_selection is not None and dg.AssetKey("publication") in run.asset_selection:
+        return dg.SkipReason("the run was a publication")
+    batch = BatchKey.parse(partition)
+    problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
+    if problem is not None:
+        return dg.SkipReason(f"batch {batch} is not accepted: {problem}")
+    return dg.RunRequest(run_key=f"{batch.pack}:{run.run_id}", partition_key=batch.pack, tags={"aivj/pack": batch.pack})

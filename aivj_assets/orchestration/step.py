@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from aivj_assets.orchestration.guard import INPUTS_METADATA, require_ancestors
 from aivj_assets.orchestration.stages import STAGES, Stage, content_version
 
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+_OWNER_POLL_S = 2.0
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
@@ -34,7 +36,9 @@ def user_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _STORAGE_ERRORS:
             raise
-        text = f"{error.filename or 'The data root'} cannot be written: {error.strerror}. Free space or mend the rights, "
+        text = (
+            f"{error.filename or 'The data root'} cannot be written: {error.strerror}. Free space or mend the rights, "
+        )
         raise dg.Failure(description=f"{text}then run again; what is done is kept.", allow_retries=False) from None
 
 
@@ -89,17 +93,33 @@ def run_owner() -> ProcessMark | None:
 def hold_batch(context: StepContext, root: DataRoot, batch: BatchKey) -> None:
     """Take the batch's lock for this run; raises `UserError` when another run works on the batch."""
 
-    def run_is_over(run_id: str) -> bool:
+    def run_is_over(run_id: str) -> bool | None:
         run = context.instance.get_run_by_id(run_id)
-        return run is None or run.is_finished
+        return None if run is None else run.is_finished
 
     acquire_batch(
         root.batch(batch).lock,
         batch=batch.key,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         owner_pid=run_owner_pid(),
         run_is_over=run_is_over,
     )
+
+
+def _end_with(owner: ProcessMark | None) -> None:
+    """End this step's process soon after the run that started it was killed: nobody would take its result.
+
+    Files are written whole or not at all, so nothing is left half done. Rendering asks between presets instead.
+    """
+    if owner is None:
+        return
+
+    def watch() -> None:
+        while owner.alive:
+            time.sleep(_OWNER_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="owner-watch", daemon=True).start()
 
 
 @contextmanager
@@ -107,6 +127,8 @@ def batch_step(context: StepContext, root: DataRoot, stage_name: str) -> Iterato
     """Open a step: this run holds the batch's lock and every ancestor is accepted, or the step fails in one line."""
     with user_errors():
         batch = BatchKey.parse(context.partition_key)
+        root.require_own_batch(batch)
+        _end_with(run_owner())
         hold_batch(context, root, batch)
         inputs = require_ancestors(context.instance, root, batch, stage_name)
         yield BatchStep(context, STAGES[stage_name], root, batch, root.batch(batch), inputs)

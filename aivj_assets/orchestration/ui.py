@@ -13,11 +13,12 @@ import urllib.request
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
-from aivj_assets.orchestration.instance import open_instance, report_dead_runs
+from aivj_assets.orchestration.instance import open_instance, prepare_home, report_dead_runs
 from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE
 
 HOST = "127.0.0.1"
@@ -28,8 +29,20 @@ _STOP_TIMEOUT_S = 45.0
 def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None) -> int:
     """Start the UI and the daemon, say when they are ready, wait for Ctrl-C and stop both; returns the exit status."""
     _require_free_port(port)
-    with open_instance(root, os.environ) as instance:
-        report_dead_runs(instance)
+    prepare_home(root)
+    only_one = FileLock(root.dagster_home / "ui.lock", timeout=0)
+    try:
+        only_one.acquire()
+    except Timeout:
+        raise UserError(f"A UI for {root.path} runs already; use it, or end it first.") from None
+    try:
+        return _serve(console, root, port, embedder, pretrained)
+    finally:
+        only_one.release()
+
+
+def _serve(console: Console, root: DataRoot, port: int, embedder: str | None, pretrained: str | None) -> int:
+    _sweep(root)
     log_path = root.dagster_home / "ui.log"
     environ = {
         **os.environ,
@@ -51,14 +64,23 @@ def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | Non
         console.print(f"Starting the UI and the daemon for {root.path} ...", highlight=False, soft_wrap=True)
         _wait_until_ready(process, url, log_path)
         console.print(f"Ready: {url}   (log: {log_path}; Ctrl-C stops it)", highlight=False, soft_wrap=True)
-        status = process.wait()
-        raise UserError(f"The UI ended by itself with status {status}; see {log_path}.")
+        # In steps: on Windows a wait without end would not hear Ctrl-C.
+        while process.poll() is None:
+            time.sleep(0.5)
+        raise UserError(f"The UI ended by itself with status {process.returncode}; see {log_path}.")
     except KeyboardInterrupt:
         console.print("Stopping ...")
         return 0
     finally:
         signal.signal(signal.SIGTERM, previous)
         stop_tree(process)
+        _sweep(root)
+
+
+def _sweep(root: DataRoot) -> None:
+    """Mark the runs as failed that ended together with their daemon: theirs is this UI, which does not run now."""
+    with open_instance(root, os.environ) as instance:
+        report_dead_runs(instance, root, daemon_is_gone=True)
 
 
 def own_group(platform: str) -> dict[str, Any]:

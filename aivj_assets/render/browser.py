@@ -26,6 +26,7 @@ from aivj_assets.render.page_calls import (
     OWN_FUNCTION_JS,
     WEBGL_RENDERER_JS,
     answer_limits,
+    has_webgl,
     read_description,
 )
 from aivj_assets.render.page_host import PageHost
@@ -38,6 +39,7 @@ T = TypeVar("T")
 START_TIMEOUT_S = 60.0
 PAGE_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
+_START_ATTEMPTS = 2
 
 
 class BrowserError(Exception):
@@ -54,6 +56,10 @@ class PageCrashedError(BrowserError):
 
 class BrowserDiedError(BrowserError):
     """The browser process ended, or does not answer any more."""
+
+
+class BrowserStartTimeoutError(UserError):
+    """A browser did not answer in time after its start: the machine may have been busy for the moment."""
 
 
 class LiveBrowser:
@@ -88,7 +94,10 @@ class LiveBrowser:
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
-        """Start driver and browser and read the WebGL renderer; raises `UserError` when the browser does not start."""
+        """Start driver and browser and read the WebGL renderer.
+
+        Raises `UserError` when the browser does not start, `BrowserStartTimeoutError` when it does not in time.
+        """
         try:
             self._call(self._launch(), START_TIMEOUT_S)
             self._process = find_browser_process(self._marker)
@@ -97,7 +106,7 @@ class LiveBrowser:
             self.webgl_renderer = self._call(self._read_webgl_renderer(), PAGE_TIMEOUT_S)
         except CallTimeoutError:
             self.close()
-            raise UserError(
+            raise BrowserStartTimeoutError(
                 f"{self._environment.executable} did not answer within {START_TIMEOUT_S:.0f} s of its start: "
                 "close other programs and try again, or name another browser with AIVJ_CHROMIUM."
             ) from None
@@ -159,13 +168,18 @@ class LiveBrowser:
     # ------------------------------------------------------------------ calls
 
     def describe(self, timeout_s: float = PAGE_TIMEOUT_S) -> PageDescription:
-        """Ask the page what it is; the app's page does not tell more than its renderer."""
+        """Ask the page what it is; the app's page does not tell more than its renderer.
+
+        Raises `BrowserError`, also when our own page gets no WebGL any more: only a new browser gives it one then.
+        """
         try:
             told = self._call(self._page.evaluate(DESCRIBE_JS), timeout_s)
         except CallTimeoutError:
             raise BrowserDiedError("the render page does not answer") from None
         except _playwright_error() as error:
             raise self._page_error(error) from None
+        if self.host.is_own and not has_webgl(told):
+            raise PageFailedError("the browser gives the render page no WebGL2 any more")
         return read_description(told, self.webgl_renderer or "")
 
     def dump(self, payload: Mapping[str, Any], timeout_s: float, watch: Callable[[], None] | None = None) -> Any:
@@ -323,16 +337,16 @@ def start_browser(
 ) -> LiveBrowser:
     """Start a browser whose WebGL2 renderer is what the parameters ask for, trying candidate flags in order.
 
-    `preferred_flags` (what worked before) are the only candidate when given. Raises `UserError` when none serves.
+    `preferred_flags` (what worked before) are the only candidate when given. A start that timed out is tried once more
+    before the next candidate, which may be another renderer. Raises `UserError` when none serves.
     """
     candidates = [list(preferred_flags)] if preferred_flags is not None else _candidates(environment, parameters)
     env = launch_environment(environment.platform, parameters.renderer)
     failure: UserError | None = None
     seen: list[str] = []
     for flags in candidates:
-        browser = LiveBrowser(environment, parameters, flags, env)
         try:
-            browser.start()
+            browser = _started(environment, parameters, flags, env)
         except UserError as error:
             failure = error
             continue
@@ -347,6 +361,22 @@ def start_browser(
         f"{environment.executable} offers {'; '.join(seen)}, where {wanted} is needed: "
         f"{renderer_advice(environment.platform)}."
     )
+
+
+def _started(
+    environment: RenderEnvironment, parameters: RenderParameters, flags: Sequence[str], env: Mapping[str, str]
+) -> LiveBrowser:
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        browser = LiveBrowser(environment, parameters, flags, env)
+        try:
+            browser.start()
+        except BrowserStartTimeoutError as error:
+            if attempt == _START_ATTEMPTS:
+                raise
+            logger.warning("Trying once more: %s", error)
+        else:
+            return browser
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _candidates(environment: RenderEnvironment, parameters: RenderParameters) -> list[list[str]]:

@@ -138,18 +138,21 @@ def find_chromium(
 
 def how_to_get_a_browser(platform: str) -> str:
     """Return the user's choices as one clause, for a sentence's end."""
+    install = f"run `{playwright_command(platform)} install"
     if platform == "win32":
-        return (
-            f"install Chrome or Edge, run `playwright install chromium`, or set {BROWSER_VARIABLE} to a Chromium's .exe"
-        )
+        return f"install Chrome or Edge, {install} chromium`, or set {BROWSER_VARIABLE} to a Chromium's .exe"
     if platform == "darwin":
-        return (
-            f"install Chrome, run `playwright install chromium`, or set {BROWSER_VARIABLE} to a Chromium's executable"
-        )
+        return f"install Chrome, {install} chromium`, or set {BROWSER_VARIABLE} to a Chromium's executable"
     return (
         "install Chromium (Debian: `sudo apt-get install chromium libegl1 libgl1-mesa-dri`), Chrome or Edge, "
-        f"run `playwright install --with-deps chromium`, or set {BROWSER_VARIABLE} to a Chromium's executable"
+        f"{install} --with-deps chromium`, or set {BROWSER_VARIABLE} to a Chromium's executable"
     )
+
+
+def playwright_command(platform: str) -> str:
+    """Return Playwright's command as a user types it in the project's folder: it is not on the PATH."""
+    python = r".venv\Scripts\python" if platform == "win32" else ".venv/bin/python"
+    return f"{python} -m playwright"
 
 
 def _named_browser(

@@ -76,6 +76,11 @@ def answer_limits(parameters: RenderParameters) -> dict[str, int]:
     }
 
 
+def has_webgl(told: Any) -> bool:
+    """Tell whether our own page, by what its `__aivj_describe` told, can still draw with a renderer that it names."""
+    return isinstance(told, dict) and told.get("webgl2") is not False and bool(_short(told.get("rendererUnmasked")))
+
+
 def read_description(told: Any, webgl_renderer: str) -> PageDescription:
     """Return what `__aivj_describe` told as a description; `webgl_renderer` stands in where the page tells none.
 

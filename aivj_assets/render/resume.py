@@ -5,8 +5,11 @@ Every function here may be interrupted at any point and run again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import os
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +20,7 @@ from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, id_hash, 
 from aivj_assets.contracts.manifest import ManifestPreset
 from aivj_assets.contracts.preset_file import PresetRefusal, PresetText, read_manifest_preset
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters, fingerprint, pixel_parameters
+from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.render.shard_log import remove_frames, storage_error
 from aivj_assets.render.shard_plan import ShardPlan, ShardPreset
@@ -29,6 +33,8 @@ TRANSIENT_REASONS = frozenset({"probe-timeout", "watchdog", "context-lost", "was
 `render-failed`, `preset-load-failed` and `shader-compile-failed` are the preset's own: the same input fails again.
 """
 
+_TWO_DIGITS = re.compile(r"[0-9a-f]{2}")
+_ID_HASH = re.compile(r"[0-9a-f]{16}")
 _MIN_SHARD_PRESETS = 8  # a browser's start costs as much as two or three presets
 
 
@@ -92,12 +98,14 @@ def is_done(
     fingerprint_: str,
     batch_dir: BatchDir,
     *,
+    timeout_ms: int | None = None,
     retry_failed: bool = False,
 ) -> bool:
     """Tell whether a record still counts for a preset as it is today.
 
     An ok record: same fingerprint, same content, every frame on disk and not empty. A failed record: same fingerprint
-    and content (or the same refusal), and a reason that trying again does not cure.
+    and content (or the same refusal), and a reason that trying again does not cure. A quarantined one counts until
+    `timeout_ms`, today's deadline of one preset, is longer than it was.
     """
     if record is None or record.fingerprint != fingerprint_:
         return False
@@ -111,9 +119,11 @@ def is_done(
         return False
     if isinstance(preset, PresetRefusal):
         return record.preset_sha256 is None and record.reasons == [preset.reason]
-    quarantined = bool((record.model_extra or {}).get("quarantined"))
-    transient = not TRANSIENT_REASONS.isdisjoint(record.reasons) and not quarantined
-    return record.preset_sha256 == preset.sha256 and not transient
+    if record.quarantined:
+        curable = timeout_ms is not None and record.timeout_ms is not None and timeout_ms > record.timeout_ms
+    else:
+        curable = not TRANSIENT_REASONS.isdisjoint(record.reasons)
+    return record.preset_sha256 == preset.sha256 and not curable
 
 
 def needs_rendering(
@@ -124,6 +134,7 @@ def needs_rendering(
     batch_dir: BatchDir,
     fingerprint_: str,
     resume: bool = True,
+    timeout_ms: int | None = None,
     retry_failed: bool = False,
 ) -> list[ManifestPreset]:
     """Return the presets without a record that still counts, in manifest order; all of them unless `resume`."""
@@ -139,6 +150,7 @@ def needs_rendering(
             read_manifest_preset(root, preset.rel_path),
             fingerprint_,
             batch_dir,
+            timeout_ms=timeout_ms,
             retry_failed=retry_failed,
         )
     ]
@@ -169,7 +181,8 @@ def plan_rendering(
         batch_dir=batch_dir,
         fingerprint_=digest,
         resume=parameters.resume,
-        retry_failed=retry_failed,
+        timeout_ms=parameters.timeout_ms,
+        retry_failed=retry_failed or parameters.retry_failed,
     )
     open_ids = {preset.id for preset in pending}
     kept = {preset.id: records[preset.id] for preset in presets if preset.id not in open_ids}
@@ -244,7 +257,8 @@ def finish_index(batch_dir: BatchDir, presets: Sequence[ManifestPreset], fingerp
     """Merge all logs into the index in manifest order and tidy the frames; returns the counts.
 
     While presets are left without a record of this fingerprint nothing is dropped, and `complete` is False. Once
-    complete, the index holds exactly the manifest's presets, and a failed preset has no frames.
+    complete, the index holds exactly the manifest's presets, and neither a failed preset nor one that left the manifest
+    has frames.
     """
     records = absorb_shard_logs(batch_dir)
     counted = {
@@ -259,6 +273,7 @@ def finish_index(batch_dir: BatchDir, presets: Sequence[ManifestPreset], fingerp
         for record in counted.values():
             if isinstance(record, FailedRecord):
                 remove_frames(batch_dir, id_hash(record.preset_id))
+        _remove_frames_of_others(batch_dir, {id_hash(preset.id) for preset in presets})
     failed = [record for record in counted.values() if isinstance(record, FailedRecord)]
     ok = [record for record in counted.values() if isinstance(record, OkRecord)]
     return FinishedIndex(
@@ -276,6 +291,33 @@ def _write_index(batch_dir: BatchDir, records: Mapping[str, Record]) -> None:
         write_records(batch_dir.frames_index, records.values())
     except OSError as error:
         raise storage_error(error, batch_dir.frames_index) from None
+
+
+def _remove_frames_of_others(batch_dir: BatchDir, hashes: set[str]) -> None:
+    """Remove the frame folders of presets that are not among `hashes`; what cannot be removed stays, harmless."""
+    for first in _subfolders(batch_dir.frames_dir, _TWO_DIGITS):
+        for second in _subfolders(first, _TWO_DIGITS):
+            for folder in _subfolders(second, _ID_HASH):
+                # Only what lies where this batch puts frames: anything else in the folder is not ours to remove.
+                if folder.name in hashes or batch_dir.frame_folder(folder.name) != folder:
+                    continue
+                with contextlib.suppress(UserError, OSError):
+                    remove_frames(batch_dir, folder.name)
+                    second.rmdir()  # refused while it holds others
+                    first.rmdir()
+
+
+def _subfolders(folder: Path, name: re.Pattern[str]) -> list[Path]:
+    """Return the folders in `folder` (no links) whose names match; none when it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                Path(entry.path)
+                for entry in entries
+                if name.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return []
 
 
 def _is_filled(path: Path) -> bool:

@@ -93,7 +93,7 @@ class _ShardRun:
             for preset in self._plan.presets:
                 text = read_manifest_preset(self._plan.root, preset.rel_path)
                 record = logged.get(preset.preset_id)
-                if record is not None and is_done(record, text, self._plan.fingerprint, self._plan.batch_dir):
+                if record is not None and self._is_done(record, text):
                     self._count(record)
                     self._reused += 1
                     continue
@@ -119,6 +119,10 @@ class _ShardRun:
             browsers_started=self._session.browsers_started if self._session else 0,
             stop_reason=self._stop_reason,
         )
+
+    def _is_done(self, record: Record, text: PresetText | PresetRefusal) -> bool:
+        plan = self._plan
+        return is_done(record, text, plan.fingerprint, plan.batch_dir, timeout_ms=plan.parameters.timeout_ms)
 
     # ------------------------------------------------------------------ one preset
 
@@ -199,7 +203,7 @@ class _ShardRun:
     def _failed_record(
         self, preset: ShardPreset, text: PresetText | None, failure: _Failure, *, quarantined: bool = False
     ) -> FailedRecord:
-        record = FailedRecord(
+        return FailedRecord(
             preset_id=preset.preset_id,
             rel_path=preset.rel_path,
             file_path=self._file_path(preset),
@@ -207,10 +211,9 @@ class _ShardRun:
             fingerprint=self._plan.fingerprint,
             reasons=list(failure.reasons),
             error_text=failure.text or None,
+            quarantined=quarantined or None,  # a later run tries it again only when told to, or with more time
+            timeout_ms=self._plan.parameters.timeout_ms if quarantined or failure.transient else None,
         )
-        if quarantined:  # a later run does not try it again unless told to
-            return FailedRecord.model_validate({**record.to_json(), "quarantined": True})
-        return record
 
     def _file_path(self, preset: ShardPreset) -> str:
         return f"public/presets/{preset.rel_path}"

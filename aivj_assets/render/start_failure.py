@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aivj_assets.render.chromium import how_to_get_a_browser
+from aivj_assets.render.chromium import how_to_get_a_browser, playwright_command
 from aivj_assets.render.environment import RenderEnvironment
 
 _LOG_PREFIX = re.compile(r"^(- )?\[pid=\d+\]\[err\] (\[[^\]]*\] ?)?")
@@ -23,7 +23,8 @@ def explain_start_failure(text: str, environment: RenderEnvironment, *, headless
             "kernel.apparmor_restrict_unprivileged_userns=0`) or install the distribution's own Chromium package."
         )
     if "shared libraries" in low or "missing dependencies" in low:
-        return f"{name} misses system libraries: run `playwright install-deps chromium`, or install Chromium's package."
+        command = f"{playwright_command(environment.platform)} install-deps chromium"
+        return f"{name} misses system libraries: run `{command}`, or install Chromium's package."
     if not headless and any(sign in low for sign in ("missing x server", "$display", "ozone", "headed browser")):
         return f"{name} has no display to show itself on: set headless to true."
     if "enospc" in low or "no space left" in low:

@@ -137,6 +137,7 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
 
 def require_batch(root: DataRoot, batch: BatchKey) -> None:
     """Raise `UserError` when a batch has no manifest, naming the known batches, or one that is malformed."""
+    root.require_own_batch(batch)
     try:
         exists = root.manifest(batch).is_file()
     except OSError as error:

@@ -290,7 +290,18 @@ def test_an_old_node_counts_as_none(tmp_path):
         ("ERROR: Could not install: [Errno 28] No space left on device", "The disk is full"),
         (
             "ERROR: No matching distribution found for torch<2.15,>=2.9",
-            "no build of torch<2.15,>=2.9 for Python 3.13.1",
+            "no build of torch for Python 3.13.1",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=4)) after 'ReadTimeoutError(...)'\n"
+            + "Collecting numpy\n" * 9
+            + "ERROR: Could not find a version that satisfies the requirement torch==2.9 (from versions: none)\n"
+            "ERROR: No matching distribution found for torch==2.9\n",
+            "no build of torch for",
+        ),
+        (
+            "ERROR: No matching distribution found for setuptools>=77\nWARNING: ... 'NameResolutionError(...)'\n",
+            "No network",
         ),
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "PIP_CERT"),
         ("OSError: [WinError 206] The filename or extension is too long", "too long for Windows"),
@@ -331,6 +342,7 @@ def test_downloads_go_beside_the_environment_when_the_temporary_disk_is_small(tm
     env = pip_install.pip_environment({"PIP_REQUIRE_VIRTUALENV": "1", "PIP_USER": "1"}, own, usual)
     assert env["TMPDIR"] == env["TEMP"] == str(own)
     assert own.is_dir()
+    assert pip_install.pip_environment({"pythonpath": "x", "PIP_TARGET": "x"}, own, usual).keys() == env.keys()
     assert env["PIP_USER"] == "0"  # a user's setting that would make pip refuse a .venv
     assert "TMPDIR" not in pip_install.pip_environment({}, own, tmp_path)
 
@@ -404,11 +416,15 @@ def test_a_signal_to_the_parent_alone_ends_the_child_in_its_own_way(tmp_path, nu
 
 
 def test_the_child_runs_as_in_an_activated_environment(project, monkeypatch):
-    monkeypatch.setenv("PYTHONHOME", "/elsewhere")
+    foreign = {"PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"}
+    for name in foreign:
+        monkeypatch.setenv(name, "/elsewhere")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://index.invalid")
     env = bootstrap.child_environment(project)
     assert env["PATH"].split(os.pathsep)[0] == str(project.scripts)
     assert env["VIRTUAL_ENV"] == str(project.venv)
-    assert "PYTHONHOME" not in env
+    assert not foreign & set(env)
+    assert env["PIP_INDEX_URL"] == "http://index.invalid"
 
 
 def test_demo_options_pass_through_untouched(project, monkeypatch):

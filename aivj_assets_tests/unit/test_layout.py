@@ -197,3 +197,12 @@ def test_a_file_held_open_on_windows_is_replaced_when_it_is_let_go(
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_root_manifest_of_a_split_pack_is_no_batch(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    (root.pack_dir("big") / "batches").mkdir(parents=True)
+    with pytest.raises(UserError, match="'big' is split: run its batches"):
+        root.require_own_batch(BatchKey("big"))
+    root.require_own_batch(BatchKey("big", "batch-0001"))
+    root.require_own_batch(BatchKey("small"))

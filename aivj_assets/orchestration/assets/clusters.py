@@ -9,6 +9,7 @@ from aivj_assets.cluster.choose_k import DEFAULT_K, DEFAULT_PRESETS_PER_CLUSTER
 from aivj_assets.cluster.spherical import ClusterFit, fit_clusters
 from aivj_assets.contracts.clusters import Clusters, save_centroids
 from aivj_assets.contracts.embeddings import load_embeddings
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.instance import CLUSTER_POOL
@@ -19,16 +20,18 @@ from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.report.pictures import as_markdown_image, bar_chart, project_2d, scatter
 
+_DEFAULT_SEED = 1
+
 
 class ClusterConfig(dg.Config):
     """How many clusters, and the seed."""
 
     k: int | None = Field(
         default=None,
-        description=f"clusters; by default {DEFAULT_K}, fewer in small packs so that a cluster holds about "
-        f"{DEFAULT_PRESETS_PER_CLUSTER} presets. A number given here is taken as it is.",
+        description=f"by default the pack's setting, else {DEFAULT_K}, fewer in small packs: about "
+        f"{DEFAULT_PRESETS_PER_CLUSTER} presets a cluster. A number given here is taken as it is.",
     )
-    seed: int = 1
+    seed: int | None = Field(default=None, description=f"by default the pack's setting, else {_DEFAULT_SEED}")
 
 
 @dg.asset(
@@ -45,48 +48,55 @@ def clusters(
     root = data_root.get()
     with batch_step(context, root, "clusters") as step:
         embeddings = load_embeddings(step.folder)
+        settings = PackSettings.of_pack(root, step.batch.pack).clusters
+        k = config.k or settings.k
+        seed = next(value for value in (config.seed, settings.seed, _DEFAULT_SEED) if value is not None)
+        digest = sha256_file(step.folder.embeddings)
         fit = fit_clusters(
             embeddings.vectors,
             embeddings.preset_ids,
             batch=step.batch.key,
-            requested_k=config.k or DEFAULT_K,
-            presets_per_cluster=1 if config.k else DEFAULT_PRESETS_PER_CLUSTER,
-            seed=config.seed,
-            embeddings_sha256=sha256_file(step.folder.embeddings),
-            first_number=first_free_number(root, step.batch, embeddings.preset_ids),
+            requested_k=k or DEFAULT_K,
+            presets_per_cluster=1 if k else DEFAULT_PRESETS_PER_CLUSTER,
+            seed=seed,
+            embeddings_sha256=digest,
+            first_number=first_number(root, step.batch, (digest, k or DEFAULT_K, seed)),
         )
         save_centroids(step.folder.centroids, fit.centroids)
         fit.clusters.save(step.folder.clusters)
-        return step.result(_facts(fit, config, embeddings.vectors, embeddings.preset_ids))
+        return step.result(_facts(fit, embeddings.vectors, embeddings.preset_ids))
 
 
-def first_free_number(root: DataRoot, batch: BatchKey, preset_ids: list[str]) -> int:
-    """Return the number from which a batch's cluster ids count: after every id of the pack's other batches.
+def first_number(root: DataRoot, batch: BatchKey, made_from: tuple[str, int, int]) -> int:
+    """Return the number from which a batch's cluster ids count.
 
-    Batches of one pack are clustered one at a time, so an id never names two styles of a pack.
+    The same embeddings, k and seed keep their ids. Anything else gets ids that no batch of the pack has had: an id
+    never names two styles of a pack. Batches of a pack are clustered one at a time (pool of limit 1).
     """
-    del preset_ids
     highest = -1
     for other in root.find_batches():
         path = root.batch(other).clusters
-        if other.pack != batch.pack or other == batch or not path.exists():
+        if other.pack != batch.pack or not path.exists():
             continue
         try:
-            numbers = [int(cluster.id[1:]) for cluster in Clusters.load(path).clusters]
+            known = Clusters.load(path)
         except UserError as error:
             raise UserError(f"Cluster ids of batch {other} are not known: {error}") from None
+        numbers = [int(cluster.id[1:]) for cluster in known.clusters]
+        if other == batch and (known.embeddings_sha256, known.requested_k, known.seed) == made_from:
+            return min(numbers)
         highest = max(highest, *numbers)
     return highest + 1
 
 
-def _facts(fit: ClusterFit, config: ClusterConfig, vectors: Any, preset_ids: list[str]) -> dict[str, Any]:
+def _facts(fit: ClusterFit, vectors: Any, preset_ids: list[str]) -> dict[str, Any]:
     made = fit.clusters
     sizes = {cluster.id: cluster.size for cluster in made.clusters}
     groups = [made.assignments[preset_id] for preset_id in preset_ids]
     return {
         "k": made.k,
         "k_reason": made.k_reason or "",
-        "seed": config.seed,
+        "seed": made.seed,
         "strategy": made.strategy,
         "presets": len(preset_ids),
         "mean_cosine_to_centroid": round(fit.mean_cosine, 4),

@@ -8,6 +8,7 @@ import dagster as dg
 from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.choose import load_model
 from aivj_assets.embed.embed import embed_batch, is_current
 from aivj_assets.layout import sha256_file
@@ -31,7 +32,7 @@ def embeddings(
     """Embed the captured frames: row = normalise(mean(normalise(frame))), one row per ok preset in manifest order."""
     root = data_root.get()
     with batch_step(context, root, "embeddings") as step:
-        choice = embedder.get()
+        choice = embedder.choose(PackSettings.of_pack(root, step.batch.pack))
         model = load_model(
             choice,
             os.environ,
@@ -71,5 +72,7 @@ def _facts(made: Embeddings) -> dict[str, Any]:
         "device": meta.device,
         "dtype": meta.dtype,
         "images_per_s": meta.images_per_s or 0.0,
-        "card": dg.MetadataValue.json(meta.to_json()),
+        # The files name every preset that was left out; here a few.
+        "left_out_examples": dg.MetadataValue.json(dict(list(meta.left_out.items())[:20])),
+        "card": dg.MetadataValue.json(meta.card.to_json()),
     }

@@ -1,7 +1,9 @@
 """`frames`: plan shards → render each shard (one browser each) → collect them into `frames-index.jsonl`."""
 
+import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ import dagster as dg
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.render_parameters import RenderParameters, operational_parameters, pixel_parameters
 from aivj_assets.embed.choose import check_model_available
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, sha256_file, write_json_atomic
+from aivj_assets.layout import BatchDir, BatchKey, sha256_file, write_json_atomic
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.instance import BROWSER_POOL
@@ -42,9 +45,10 @@ def plan_frames(
 ) -> Iterator[Any]:
     """Check what can be checked in seconds, keep what earlier runs rendered, cut the rest into shards."""
     with batch_step(context, data_root.get(), "frames") as step:
-        parameters = render_parameters(dict(context.op_config))
+        settings = PackSettings.of_pack(step.root, step.batch.pack)
+        parameters = render_parameters({**settings.render, **context.op_config})
         _require_own_places(step, parameters)
-        check_model_available(embedder.get(), os.environ)
+        check_model_available(embedder.choose(settings), os.environ)
         report = describe_renderer(renderer.get(), parameters)
         if report.renderer_class != "gpu":
             context.log.warning(
@@ -62,13 +66,16 @@ def plan_frames(
             page=report.page,
             parallel=max(1, pool.slot_count),
         )
-        context.instance.add_run_tags(context.run_id, {FINGERPRINT_TAG: plan.fingerprint})
+        context.instance.add_run_tags(context.run.run_id, {FINGERPRINT_TAG: plan.fingerprint})
         context.log.info(
             f"Batch {step.batch}: {len(presets)} presets, {len(plan.kept)} kept from earlier runs, "
             f"{len(plan.pending)} to render in {len(plan.shards)} shards; fingerprint {plan.fingerprint}."
         )
-        write_json_atomic(step.folder.render_plan, {"total": len(presets), "todo": len(plan.pending)})
+        plan_id = uuid.uuid4().hex
+        progress = {"planId": plan_id, "total": len(presets), "todo": len(plan.pending)}
+        write_json_atomic(step.folder.render_plan, progress)
         job = {
+            "plan_id": plan_id,
             "inputs": step.inputs,
             "parameters": parameters.model_dump(mode="json", by_alias=True),
             "pixel_parameters": pixel_parameters(parameters, report.page),
@@ -82,7 +89,24 @@ def plan_frames(
         }
     yield dg.Output(job, "job")
     for shard in plan.shards:
-        yield dg.DynamicOutput(shard.model_dump(mode="json"), mapping_key=shard.name, output_name="shards")
+        work = {"plan_id": plan_id, "shard": shard.model_dump(mode="json")}
+        yield dg.DynamicOutput(work, mapping_key=shard.name, output_name="shards")
+
+
+def _require_current_plan(folder: BatchDir, plan_id: str) -> None:
+    """Refuse the plan of a run that another run has overtaken: its shards would overwrite that run's frames.
+
+    "Re-execute from failure" skips the planning and takes up the old plan.
+    """
+    try:
+        current = json.loads(folder.render_plan.read_text(encoding="utf-8"))["planId"]
+    except (OSError, ValueError, KeyError, TypeError):
+        current = None
+    if current != plan_id:
+        raise UserError(
+            "The plan of this rendering is out of date: another run has planned or finished the batch since. "
+            "Launch a new run of the batch; it keeps what is rendered."
+        )
 
 
 def _require_own_places(step: BatchStep, parameters: RenderParameters) -> None:
@@ -101,12 +125,13 @@ def _require_own_places(step: BatchStep, parameters: RenderParameters) -> None:
 
 @dg.op(pool=BROWSER_POOL, out=dg.Out(dict[str, Any]))
 def render_shard(
-    context: dg.OpExecutionContext, shard: dict[str, Any], data_root: DataRootResource, renderer: RendererResource
+    context: dg.OpExecutionContext, work: dict[str, Any], data_root: DataRootResource, renderer: RendererResource
 ) -> dict[str, Any]:
     """Render one shard in one browser's lifetime."""
-    plan = ShardPlan.model_validate(shard)
+    plan = ShardPlan.model_validate(work["shard"])
     with user_errors():
         hold_batch(context, data_root.get(), BatchKey.parse(plan.batch_key))
+        _require_current_plan(plan.batch_dir, work["plan_id"])
         outcome = render_presets(
             plan, environment=renderer.get(), should_stop=_stop_when_orphaned(), say=context.log.info
         )
@@ -125,6 +150,7 @@ def collect_frames(
 ) -> dg.Output[None]:
     """Merge the shards into the index and materialise, if every preset has a record."""
     with batch_step(context, data_root.get(), "frames") as step:
+        _require_current_plan(step.folder, job["plan_id"])
         parameters = render_parameters(job["parameters"])
         shards = [ShardOutcome(**outcome) for outcome in outcomes]
         presets = Manifest.load(step.root.manifest(step.batch)).presets

@@ -48,6 +48,9 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
                 f"Pack '{pack}' has no accepted batch to publish ({why}). What is published stays as it is."
             )
         index = merge_batches(pack, [load_accepted(root, batch) for batch in accepted], utc_now())
+        # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
+        if accepted_batches(context.instance, root, pack)[0] != accepted:
+            raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
         digest = publish(root, pack, index)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest),

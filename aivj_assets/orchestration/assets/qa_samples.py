@@ -28,7 +28,12 @@ class QaConfig(dg.Config):
     seed: int = 1
 
 
-@dg.asset(partitions_def=BATCHES, deps=list(STAGES["qa_samples"].inputs), group_name="batch", kinds={"html"})
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["qa_samples"].inputs),
+    group_name="batch",
+    kinds={"html"},
+)
 def qa_samples(
     context: dg.AssetExecutionContext, config: QaConfig, data_root: DataRootResource
 ) -> dg.MaterializeResult[Any]:
@@ -56,7 +61,7 @@ def qa_samples(
                 "per_cluster": config.per_cluster,
                 "frame_index": config.frame_index,
                 "seed": config.seed,
-                "page": dg.MetadataValue.url(page.as_uri()),
+                "page": dg.MetadataValue.path(str(page)),
                 "sheet": dg.MetadataValue.md(_sheet(step, index)),
             }
         )

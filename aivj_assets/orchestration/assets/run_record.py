@@ -13,7 +13,12 @@ from aivj_assets.orchestration.step import batch_step
 from aivj_assets.report.record import build_run_record
 
 
-@dg.asset(partitions_def=BATCHES, deps=list(STAGES["run_record"].inputs), group_name="batch", kinds={"json"})
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["run_record"].inputs),
+    group_name="batch",
+    kinds={"json"},
+)
 def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
     """Record parameters and fingerprint, versions, renderer, counts, gates with verdicts, k, durations, open QA."""
     root = data_root.get()
@@ -21,7 +26,7 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
         record = build_run_record(
             root,
             step.batch,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             durations_s=_durations(context.instance, step.batch.key),
             inputs=step.inputs,
         )

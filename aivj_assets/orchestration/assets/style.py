@@ -18,7 +18,12 @@ from aivj_assets.style.index import build_style_index_v0, build_style_index_v1
 from aivj_assets.style.policy import REASONS, build_policy
 
 
-@dg.asset(partitions_def=BATCHES, deps=list(STAGES["style_index"].inputs), group_name="batch", kinds={"json"})
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["style_index"].inputs),
+    group_name="batch",
+    kinds={"json"},
+)
 def style_index(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
     """Index every clustered preset: v1 by cluster and motion tier, v0 by author and title for the app's fallback."""
     root = data_root.get()
@@ -52,7 +57,12 @@ def style_index(context: dg.AssetExecutionContext, data_root: DataRootResource) 
         )
 
 
-@dg.asset(partitions_def=BATCHES, deps=list(STAGES["style_policy"].inputs), group_name="batch", kinds={"json"})
+@dg.asset(
+    partitions_def=BATCHES,
+    deps=list(STAGES["style_policy"].inputs),
+    group_name="batch",
+    kinds={"json"},
+)
 def style_policy(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
     """Write the policy by which the app picks from the index."""
     root = data_root.get()

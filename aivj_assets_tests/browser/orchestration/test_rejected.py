@@ -9,6 +9,7 @@ import shutil
 import dagster as dg
 import pytest
 
+from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.definitions import ASSETS
 from aivj_assets.layout import BatchKey
@@ -101,6 +102,18 @@ def test_an_asset_alone_is_made_again_when_all_above_it_is_accepted(copied) -> N
     copied.batch("live").style_policy.unlink()
     assert materialise_alone(copied, "live", "style_policy") == (True, [])
     assert copied.batch("live").style_policy.exists()
+
+
+def test_a_packs_settings_hold_for_every_button_and_ids_are_not_used_for_other_styles(copied) -> None:
+    before = Clusters.load(copied.batch("live").clusters)
+    assert materialise_alone(copied, "live", "clusters") == (True, [])
+    assert Clusters.load(copied.batch("live").clusters) == before
+    settings = copied.root.pack_dir("live") / "aivj-pack.json"
+    settings.write_text(json.dumps({"clusters": {"k": 4}}), encoding="utf-8")
+    assert materialise_alone(copied, "live", "clusters") == (True, [])
+    after = Clusters.load(copied.batch("live").clusters)
+    assert after.k == 4
+    assert {cluster.id for cluster in after.clusters}.isdisjoint({cluster.id for cluster in before.clusters})
 
 
 def test_frames_materialised_again_count_only_after_their_checks_ran_again(copied) -> None:

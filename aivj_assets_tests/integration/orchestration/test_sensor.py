@@ -10,6 +10,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from aivj_assets.definitions import build_definitions
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration import sensors
 from aivj_assets.orchestration.instance import HOST_TAG, PROCESS_TAG, open_instance, process_tags
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.sensors import MANIFEST_TAG, new_manifest_batches, publish_accepted_batches
@@ -178,19 +179,68 @@ def test_the_sensors_are_on_by_default() -> None:
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
 
 
-def test_a_batch_that_succeeded_has_its_pack_published(instance: dg.DagsterInstance) -> None:
+def finished_run(instance: dg.DagsterInstance, job_name: str, **tags: str):
     @dg.op
     def nothing() -> None:
         return
 
-    @dg.job
-    def batch_job() -> None:
+    @dg.job(name=job_name)
+    def made() -> None:
         nothing()
 
-    result = batch_job.execute_in_process(instance=instance, tags={"dagster/partition": "big/batch-0001"})
+    return made.execute_in_process(instance=instance, tags=tags)
+
+
+def asked_of(instance: dg.DagsterInstance, root: DataRoot, result) -> dg.RunRequest | dg.SkipReason:
     context = dg.build_run_status_sensor_context(
-        "publish_accepted_batches", result.get_run_success_event(), instance, result.dagster_run
+        "publish_accepted_batches",
+        result.get_run_success_event(),
+        instance,
+        result.dagster_run,
+        resources={"data_root": DataRootResource(path=str(root.path))},
     )
-    request = publish_accepted_batches(context)
+    answer = publish_accepted_batches(context)
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
+
+
+@pytest.mark.parametrize("job", ["batch_job", "__ASSET_JOB"])
+def test_an_accepted_batch_has_its_pack_published_whatever_button_made_it(
+    instance: dg.DagsterInstance, root: DataRoot, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    monkeypatch.setattr(sensors, "acceptance_problem", lambda *_arguments: None)
+    result = finished_run(instance, job, **{"dagster/partition": "big/batch-0001"})
+    request = asked_of(instance, root, result)
     assert isinstance(request, dg.RunRequest)
     assert (request.partition_key, request.run_key) == ("big", f"big:{result.run_id}")
+
+
+def test_what_is_not_accepted_or_published_by_others_asks_for_nothing(
+    instance: dg.DagsterInstance, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_batch = {"dagster/partition": "big/batch-0001"}
+    rejected = asked_of(instance, root, finished_run(instance, "batch_job", **of_batch))
+    assert isinstance(rejected, dg.SkipReason)
+    assert "not accepted" in (rejected.skip_message or "")
+    monkeypatch.setattr(sensors, "acceptance_problem", lambda *_arguments: None)
+    for result in (
+        finished_run(instance, "batch_job", **of_batch, **process_tags()),
+        finished_run(instance, "publish_job", **{"dagster/partition": "big"}),
+        finished_run(instance, "other"),
+    ):
+        assert isinstance(asked_of(instance, root, result), dg.SkipReason)
+
+
+def test_a_manifest_that_comes_back_is_run_again(daemon: Daemon, root: DataRoot, instance: dg.DagsterInstance) -> None:
+    def began(request: dg.RunRequest) -> None:
+        tags = {**request.tags, "dagster/partition": "starter"}
+        instance.add_run(dg.DagsterRun(job_name="batch_job", status=dg.DagsterRunStatus.SUCCESS, tags=tags))
+
+    keys = []
+    for ids in (["a"], ["a", "b"], ["a"]):
+        write_manifest(root, "starter", ids)
+        (request,) = daemon.tick().run_requests or []
+        began(request)
+        keys.append(request.run_key)
+    assert len(set(keys)) == 3
+    assert not daemon.tick().run_requests

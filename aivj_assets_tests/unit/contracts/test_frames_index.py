@@ -37,6 +37,9 @@ def test_lines_have_the_fields_that_the_app_reads() -> None:
     }
     failed = json.loads(encode_record(failed_record("p2", "pack", "watchdog", error_text="slow")))
     assert (failed["status"], failed["reasons"], failed["errorText"]) == ("failed", ["watchdog"], "slow")
+    assert not {"quarantined", "timeoutMs"} & set(failed)
+    given_up = json.loads(encode_record(failed_record("p2", "pack", "watchdog", quarantined=True, timeout_ms=30_000)))
+    assert (given_up["quarantined"], given_up["timeoutMs"]) == (True, 30_000)
 
 
 def test_frame_paths_count_from_zero() -> None:

@@ -16,13 +16,12 @@ PIXEL_CHANGES: list[dict[str, Any]] = [
     {"width": 512}, {"height": 288}, {"outSize": 112}, {"format": "png"}, {"webpQuality": 0.5},
     {"timeMode": "realtime"},
     {"fixedStepFps": 60}, {"warmupFrames": 90}, {"captureCount": 1}, {"captureEvery": 60}, {"audio": "silence"},
-    {"audioSeed": 2}, {"bpm": 140},
+    {"audioSeed": 2}, {"bpm": 140}, {"probeUrl": "http://127.0.0.1:5174/preset-probe.html"},
 ]  # fmt: skip
 OPERATIONAL_CHANGES: list[dict[str, Any]] = [
-    {"manifest": "x"}, {"outDir": "x"}, {"resume": False}, {"headless": False}, {"prewarm": False},
-    {"prewarmTimeoutMs": 5000}, {"timeoutMs": 45000}, {"refreshEvery": 50}, {"retryTimes": 0}, {"presetDelayMs": 7},
-    {"logEvery": 1}, {"stopAfterSec": 9.0}, {"probeUrl": "http://127.0.0.1:5174/preset-probe.html"},
-    {"renderer": "gpu"}, {"requireGpu": True},
+    {"manifest": "x"}, {"outDir": "x"}, {"resume": False}, {"retryFailed": True}, {"headless": False},
+    {"prewarm": False}, {"prewarmTimeoutMs": 5000}, {"timeoutMs": 45000}, {"refreshEvery": 50}, {"retryTimes": 0},
+    {"presetDelayMs": 7}, {"logEvery": 1}, {"stopAfterSec": 9.0}, {"renderer": "gpu"}, {"requireGpu": True},
 ]  # fmt: skip
 
 
@@ -32,7 +31,7 @@ def made(**parameters: Any) -> str:
 
 def test_every_parameter_is_of_one_kind() -> None:
     pixels = pixel_parameters(RenderParameters(), PAGE)
-    operational = operational_parameters(RenderParameters(manifest="m", out_dir="o", probe_url="http://x"))
+    operational = operational_parameters(RenderParameters(manifest="m", out_dir="o"))
     aliases = {info.alias for info in RenderParameters.model_fields.values()}
     # `renderer` is asked for in one set (gpu, software) and found in the other (the WebGL string).
     of_page = {"engine", "engineVersion", "pageVersion", "renderer"}
@@ -50,6 +49,11 @@ def test_what_decides_the_pictures_changes_the_fingerprint(change: dict[str, Any
 @pytest.mark.parametrize("change", OPERATIONAL_CHANGES, ids=str)
 def test_what_does_not_decide_the_pictures_leaves_the_fingerprint(change: dict[str, Any]) -> None:
     assert made(**change) == made()
+
+
+def test_pages_of_the_app_at_two_addresses_are_two_pages() -> None:
+    assert pixel_parameters(RenderParameters(), PAGE)["probeUrl"] is None
+    assert made(probeUrl="http://127.0.0.1:5174/a.html") != made(probeUrl="http://127.0.0.1:5174/b.html")
 
 
 @pytest.mark.parametrize("field", ["engine", "engine_version", "page_version", "renderer"])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from aivj_assets.embed.hub import HubWeights, weights_of_tag
+from aivj_assets.embed.lite0 import offline_install_command
 from aivj_assets.embed.model import usable_cpus
 
 
@@ -16,6 +17,12 @@ def test_processors_are_counted_where_affinity_is_unknown(monkeypatch: pytest.Mo
     assert usable_cpus() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert usable_cpus() == 1
+
+
+@pytest.mark.parametrize(("platform", "python"), [("linux", ".venv/bin/python"), ("win32", r".venv\Scripts\python")])
+def test_the_offline_models_command_is_one_that_the_user_has(platform: str, python: str) -> None:
+    assert offline_install_command(platform) == f'{python} -m pip install -e ".[offline]"'
+    assert offline_install_command(platform, reinstall=True).startswith(f"{python} -m pip install --force-reinstall ")
 
 
 @pytest.mark.parametrize(

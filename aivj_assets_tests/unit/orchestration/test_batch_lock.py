@@ -15,7 +15,7 @@ import pytest
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import write_json_atomic
-from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch, parent_is_alive
+from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch, dead_run_of, living_run_of, parent_is_alive
 
 SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(120)"]
 # A step: it takes the lock for a run whose main process is another one, and then works.
@@ -224,3 +224,32 @@ def test_process_marks(start: Start) -> None:
     assert not parent_is_alive(mark)
     process.wait()
     assert ProcessMark.of(process.pid) is None
+
+
+def test_a_run_that_is_not_known_here_holds_the_batch_while_its_process_lives(path: Path, start: Start) -> None:
+    """Its history lies elsewhere (`dg dev` with AIVJ_ROOT set), or it was deleted in the UI."""
+    owner = start()
+    take(path, "run-1", owner.pid)
+    with pytest.raises(UserError, match="run-1"):
+        take(path, "run-2", run_is_over=lambda _run: None)
+    end(owner)
+    take(path, "run-2", run_is_over=lambda _run: None)
+    assert holder(path) == "run-2"
+
+
+def test_a_run_of_another_history_in_the_same_process_has_ended(path: Path) -> None:
+    take(path, "run-1")
+    take(path, "run-2", run_is_over=lambda _run: None)
+    assert holder(path) == "run-2"
+
+
+def test_locks_tell_which_runs_are_dead_and_which_live(path: Path, start: Start) -> None:
+    owner = start()
+    take(path, "run-1", owner.pid)
+    assert (dead_run_of(path), living_run_of(path)) == (None, "run-1")
+    end(owner)
+    assert (dead_run_of(path), living_run_of(path)) == ("run-1", None)
+    foreign(path, host="elsewhere")
+    assert (dead_run_of(path), living_run_of(path)) == (None, None)
+    path.unlink()
+    assert (dead_run_of(path), living_run_of(path)) == (None, None)

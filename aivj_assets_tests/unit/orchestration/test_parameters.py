@@ -4,6 +4,7 @@ import pytest
 from dagster import Shape
 from dagster._config import process_config
 
+from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.orchestration.parameters import render_config_schema, render_parameters
 
@@ -14,23 +15,27 @@ LISTED: dict[str, Any] = {
     "timeoutMs": 30000, "refreshEvery": 100, "retryTimes": 2, "presetDelayMs": None, "width": 256, "height": 144,
     "outSize": 224, "format": "webp", "webpQuality": 0.92, "logEvery": 25, "audioSeed": 1, "stopAfterSec": 0.0,
 }  # fmt: skip
-OURS = {"audio", "bpm", "probeUrl", "renderer", "requireGpu"}
+OURS = {"audio", "bpm", "probeUrl", "renderer", "requireGpu", "retryFailed"}
 
 
 def test_names_and_defaults_are_as_listed() -> None:
     schema = render_config_schema()
     assert set(schema) == set(LISTED) | OURS
-    assert {name: schema[name].default_value for name in LISTED} == LISTED
-    assert not any(field.is_required for field in schema.values())
+    declared = {info.alias: info.default for info in RenderParameters.model_fields.values()}
+    assert {name: declared[name] for name in LISTED} == LISTED
+    # The launchpad tells the default, but does not fill it in: what is not given comes from the pack's settings.
+    assert all(f"Default: {LISTED[name]}." in (schema[name].description or "") for name in LISTED)
+    assert not any(field.is_required or field.default_provided for field in schema.values())
 
 
 def test_the_defaults_are_a_valid_run_configuration() -> None:
     processed = process_config(Shape(render_config_schema()), {})
     assert processed.success
     assert processed.value is not None
+    assert processed.value == {}
     parameters = render_parameters(processed.value)
-    assert parameters.model_dump(by_alias=True) | {"presetDelayMs": None} == processed.value
-    assert parameters.preset_delay_ms == 0
+    listed = {name: value for name, value in parameters.model_dump(by_alias=True).items() if name in LISTED}
+    assert listed == LISTED | {"presetDelayMs": 0}
     app_page = {**processed.value, "probeUrl": "http://127.0.0.1:5174/preset-probe.html"}
     assert render_parameters(app_page).preset_delay_ms == 200
 

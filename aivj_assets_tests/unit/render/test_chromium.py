@@ -174,7 +174,8 @@ def test_without_a_browser_one_line_names_the_ways_out(platform):
     text = str(raised.value)
     assert "\n" not in text
     assert "AIVJ_CHROMIUM" in text
-    assert "playwright install" in text
+    python = r".venv\Scripts\python" if platform == "win32" else ".venv/bin/python"
+    assert f"`{python} -m playwright install" in text
     assert ("apt-get install chromium" in text) == (platform == "linux")
     assert how_to_get_a_browser(platform) in text
 

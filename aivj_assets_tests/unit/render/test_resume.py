@@ -138,6 +138,22 @@ def test_failures_of_the_preset_stay_and_those_of_the_moment_are_tried_again(bat
     assert batch.pending(retry_failed=True) == ["p0", "p1", "p2", "p3"]
 
 
+def test_a_quarantined_preset_is_tried_again_once_it_has_more_time(batch: Batch) -> None:
+    record = batch.failed("p0", "watchdog", quarantined=True, timeout_ms=30_000)
+    batch.log("s0", record, *(batch.ok(f"p{number}") for number in range(1, 4)))
+    assert batch.pending() == []
+    assert batch.pending(RenderParameters(capture_count=2, timeout_ms=20_000)) == []
+    assert batch.pending(RenderParameters(capture_count=2, timeout_ms=45_000)) == ["p0"]
+    batch.log("s1", record.model_copy(update={"timeout_ms": 45_000}))
+    assert batch.pending(RenderParameters(capture_count=2, timeout_ms=45_000)) == []
+
+
+def test_a_parameter_renders_failed_presets_again(batch: Batch) -> None:
+    batch.log("s0", batch.failed("p0", "shader-compile-failed"), *(batch.ok(f"p{number}") for number in range(1, 4)))
+    assert batch.pending() == []
+    assert batch.pending(RenderParameters(capture_count=2, retry_failed=True)) == ["p0"]
+
+
 def test_a_refused_file_is_done_until_it_changes(batch: Batch) -> None:
     batch.file("p0").write_bytes(b"\0\0")
     batch.log("s0", batch.failed("p0", "binary-nul"))
@@ -255,6 +271,29 @@ def test_presets_that_left_the_manifest_leave_the_index(batch: Batch) -> None:
     presets = batch.small.presets[1:]
     assert finish_index(batch.small.folder, presets, batch.fingerprint).complete
     assert list(read_records(batch.small.folder.frames_index)) == ["p1", "p2", "p3"]
+
+
+def test_presets_that_left_the_manifest_leave_no_frames(batch: Batch) -> None:
+    folder = batch.small.folder
+    gone, *kept = (batch.ok(f"p{number}") for number in range(4))
+    strangers = [
+        folder.frames_dir / "ab" / "cd" / "notes.txt",
+        folder.frames_dir / "ab" / "cd" / "0123456789abcdef" / "frame-000.webp",  # not where its name belongs
+        folder.frames_dir / "ab" / "cd" / "mine" / "frame-000.webp",
+        folder.frames_dir / "sheets" / "cd" / "abcd456789abcdef" / "frame-000.webp",
+        folder.frames_dir / "ab" / "cd" / "abcd456789abcdef" / "deeper" / "x.webp",  # cannot be removed
+    ]
+    for path in strangers:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    batch.log("s0", *kept[:2])
+    assert not finish_index(folder, batch.small.presets[1:], batch.fingerprint).complete
+    assert all((folder.path / frame).is_file() for frame in gone.frames)
+    batch.log("s1", kept[2])
+    assert finish_index(folder, batch.small.presets[1:], batch.fingerprint).complete
+    assert not (folder.frames_dir / gone.id_hash[:2]).exists()
+    assert all((folder.path / frame).is_file() for record in kept for frame in record.frames)
+    assert all(path.is_file() for path in strangers)
 
 
 @pytest.mark.parametrize(

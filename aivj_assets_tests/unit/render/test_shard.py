@@ -12,7 +12,7 @@ from aivj_assets.contracts.frames_index import FailedRecord
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render.environment import RenderEnvironment
-from aivj_assets.render.page_calls import answer_limits, max_image_bytes, read_description
+from aivj_assets.render.page_calls import answer_limits, has_webgl, max_image_bytes, read_description
 from aivj_assets.render.probe import build_payload, outer_timeout_s
 from aivj_assets.render.shard import render_shard
 
@@ -108,6 +108,20 @@ def test_limits_hold_an_uncompressed_image() -> None:
 def test_a_page_that_tells_nothing_has_the_browsers_renderer(told: Any) -> None:
     page = read_description(told, "ANGLE (Mesa, llvmpipe)")
     assert page == PageDescription(engine="", engine_version="", page_version="", renderer="ANGLE (Mesa, llvmpipe)")
+
+
+@pytest.mark.parametrize(
+    ("told", "usable"),
+    [
+        ({"webgl2": True, "rendererUnmasked": "ANGLE (NVIDIA)"}, True),
+        ({"webgl2": False, "rendererUnmasked": None}, False),
+        ({"webgl2": True, "rendererUnmasked": None}, False),
+        ({"webgl2": True, "rendererUnmasked": ""}, False),
+        (None, False),
+    ],
+)
+def test_a_page_that_lost_webgl_is_known(told: Any, usable: bool) -> None:
+    assert has_webgl(told) is usable
 
 
 def test_converters_decide_the_description() -> None:

@@ -30,7 +30,11 @@ def environment(platform: str = "linux") -> RenderEnvironment:
     ("said", "headless", "says"),
     [
         ("[pid=7][err] [1:1:FATAL:zygote_host_impl_linux.cc(128)] No usable sandbox!", True, "unprivileged user"),
-        ("[pid=7][err] chromium: error while loading shared libraries: libnss3.so", True, "install-deps"),
+        (
+            "[pid=7][err] chromium: error while loading shared libraries: libnss3.so",
+            True,
+            "`.venv/bin/python -m playwright install-deps chromium`",
+        ),
         ("[pid=7][err] [1:1:ERROR:ozone_platform_x11.cc(240)] Missing X server or $DISPLAY", False, "headless to true"),
         ("[pid=7][err] write: No space left on device", True, "make room"),
         ("[pid=7][err] [1:1:FATAL:process_singleton_posix.cc:315] Socket path too long: /t/x", True, "TMPDIR"),
