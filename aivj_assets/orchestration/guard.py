@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster import AssetKey, AssetRecordsFilter
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.stages import STAGES, ancestors, content_version
 
-# `get_asset_check_partition_info` is not public API; the contract test in integration/ notices when it changes.
+# The history of checks is not public API; the contract test in integration/ notices when it changes.
 INPUTS_METADATA = "aivj/inputs"
 
 
@@ -57,21 +59,33 @@ def recorded_inputs(materialization: dg.AssetMaterialization) -> dict[str, str]:
     return {str(name): str(version) for name, version in data.items()} if isinstance(data, dict) else {}
 
 
-def _check_problem(instance: dg.DagsterInstance, stage: str, partition: str, storage_id: int) -> str | None:
-    names = STAGES[stage].blocking_checks
-    if not names:
+def latest_verdict(instance: dg.DagsterInstance, stage: str, check: str, partition: str) -> tuple[bool, int] | None:
+    """Return (passed, storage id of the materialisation it judged) of a check's latest evaluation, or None.
+
+    Evaluations only: Dagster also keeps a row for each check that a run planned, and a run that fails before its checks
+    begin must not take an earlier verdict away.
+    """
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(AssetKey(stage), check),
+        limit=1,
+        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        partition_filter=PartitionKeyFilter(key=partition),
+    )
+    event = records[0].event.dagster_event if records and records[0].event is not None else None
+    if event is None:
         return None
-    keys = [dg.AssetCheckKey(AssetKey(stage), name) for name in names]
-    infos = {
-        info.check_key.name: info
-        for info in instance.event_log_storage.get_asset_check_partition_info(keys, partition_keys=[partition])
-    }
+    evaluation = event.asset_check_evaluation_data
+    target = evaluation.target_materialization_data
+    return None if target is None else (evaluation.passed, target.storage_id)
+
+
+def _check_problem(instance: dg.DagsterInstance, stage: str, partition: str, storage_id: int) -> str | None:
     failed = []
-    for name in names:
-        info = infos.get(name)
-        if info is None or not info.is_current or info.latest_target_materialization_storage_id != storage_id:
+    for name in STAGES[stage].blocking_checks:
+        verdict = latest_verdict(instance, stage, name, partition)
+        if verdict is None or verdict[1] != storage_id:
             return f"its check '{name}' has no result for the current materialisation; run the checks of {stage}"
-        if info.latest_execution_status.value != "SUCCEEDED":
+        if not verdict[0]:
             failed.append(name)
     if failed:
         return f"it is rejected by {', '.join(failed)}; see the checks of {stage} for values and what to try"

@@ -1,6 +1,7 @@
 """`embeddings`: one unit vector a preset, by the model that the run names."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -53,10 +54,24 @@ def embeddings(
                 max_frames_per_preset=embedder.max_frames_per_preset,
                 frames_index_sha256=digest,
                 note=choice.reason,
+                progress=_tell_each_tenth(context.log.info),
                 log=context.log.info,
             )
             save_embeddings(step.folder, made)
         return step.result(_facts(made))
+
+
+def _tell_each_tenth(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Return a progress callable (presets done, all) that says so ten times at most."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if 10 * done // total > told:
+            told = 10 * done // total
+            say(f"{done} of {total} presets embedded")
+
+    return progress
 
 
 def _facts(made: Embeddings) -> dict[str, Any]:

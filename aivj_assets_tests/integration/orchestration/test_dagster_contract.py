@@ -6,12 +6,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from aivj_assets.orchestration.guard import latest_materialization, latest_verdict
+
 BATCHES = dg.DynamicPartitionsDefinition(name="contract_batches")
 VERDICTS: dict[str, bool] = {}
 
 
 @dg.asset(partitions_def=BATCHES)
 def gated() -> dg.MaterializeResult[None]:
+    if VERDICTS.pop("broken", False):
+        raise dg.Failure(description="before the checks", allow_retries=False)
     return dg.MaterializeResult(data_version=dg.DataVersion("v1"))
 
 
@@ -39,9 +43,14 @@ def run(instance: dg.DagsterInstance, partition: str, selection: list) -> dg.Exe
     )
 
 
-def info(instance: dg.DagsterInstance, partition: str):
-    key = dg.AssetCheckKey(dg.AssetKey("gated"), "gate")
-    return instance.event_log_storage.get_asset_check_partition_info([key], partition_keys=[partition])
+def verdict(instance: dg.DagsterInstance, partition: str) -> tuple[bool, int] | None:
+    return latest_verdict(instance, "gated", "gate", partition)
+
+
+def latest_id(instance: dg.DagsterInstance, partition: str) -> int:
+    found = latest_materialization(instance, "gated", partition)
+    assert found is not None
+    return found[0]
 
 
 def materialised(instance: dg.DagsterInstance, asset: str) -> set[str]:
@@ -56,25 +65,32 @@ def test_a_failed_blocking_check_stops_its_own_partition_and_no_other(instance: 
     assert materialised(instance, "consumer") == {"good"}
 
 
-def test_the_partition_info_is_one_row_with_verdict_and_target(instance: dg.DagsterInstance) -> None:
+def test_a_verdict_is_of_its_partition_and_names_the_materialisation_it_judged(instance: dg.DagsterInstance) -> None:
     run(instance, "good", dg.AssetSelection.all())
     run(instance, "bad", dg.AssetSelection.all())
-    (good,), (bad,) = info(instance, "good"), info(instance, "bad")
-    assert (good.partition_key, good.latest_execution_status.value, good.is_current) == ("good", "SUCCEEDED", True)
-    assert (bad.partition_key, bad.latest_execution_status.value, bad.is_current) == ("bad", "FAILED", True)
-    assert good.latest_target_materialization_storage_id == good.latest_materialization_storage_id
+    assert verdict(instance, "good") == (True, latest_id(instance, "good"))
+    assert verdict(instance, "bad") == (False, latest_id(instance, "bad"))
 
 
-def test_a_new_materialisation_makes_the_old_verdict_out_of_date(instance: dg.DagsterInstance) -> None:
+def test_a_new_materialisation_leaves_the_old_verdict_behind(instance: dg.DagsterInstance) -> None:
     run(instance, "good", dg.AssetSelection.all())
     run(instance, "good", dg.AssetSelection.assets("gated").without_checks())
-    (row,) = info(instance, "good")
-    assert not row.is_current
+    judged = verdict(instance, "good")
+    assert judged is not None
+    assert judged[1] < latest_id(instance, "good")
 
 
-def test_a_check_that_never_ran_has_no_row(instance: dg.DagsterInstance) -> None:
+def test_a_check_that_never_ran_has_no_verdict(instance: dg.DagsterInstance) -> None:
     run(instance, "good", dg.AssetSelection.assets("gated").without_checks())
-    assert list(info(instance, "good")) == []
+    assert verdict(instance, "good") is None
+
+
+def test_a_run_that_fails_before_its_checks_takes_no_verdict_away(instance: dg.DagsterInstance) -> None:
+    run(instance, "good", dg.AssetSelection.all())
+    before = verdict(instance, "good")
+    VERDICTS["broken"] = True
+    assert not run(instance, "good", dg.AssetSelection.all()).success
+    assert verdict(instance, "good") == before == (True, latest_id(instance, "good"))
 
 
 def test_a_materialisation_carries_its_data_version_as_a_tag(instance: dg.DagsterInstance) -> None:
