@@ -4,7 +4,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +132,18 @@ def render_shard(
     with user_errors():
         hold_batch(context, data_root.get(), BatchKey.parse(plan.batch_key))
         _require_current_plan(plan.batch_dir, work["plan_id"])
+        owner = run_owner()
         outcome = render_presets(
-            plan, environment=renderer.get(), should_stop=_stop_when_orphaned(), say=context.log.info
+            plan,
+            environment=renderer.get(),
+            # A step whose run was killed must not go on by itself.
+            should_stop=lambda: None if parent_is_alive(owner) else "the run that started this step no longer lives",
+            say=context.log.info,
         )
+        if not parent_is_alive(owner):
+            # Without a word: a step that ends well here would be skipped when the run is taken up again.
+            os._exit(1)
     return vars(outcome)
-
-
-def _stop_when_orphaned() -> Callable[[], str | None]:
-    """Return the question asked between presets: a step whose run was killed must not go on by itself."""
-    owner = run_owner()
-    return lambda: None if parent_is_alive(owner) else "the run that started this step no longer lives"
 
 
 @dg.op(out=dg.Out(dg.Nothing))
