@@ -4,22 +4,34 @@
 // when a picture is taken (render.js). The 2-D canvas is kept in main memory (willReadFrequently) so that scaling
 // is done by one piece of code on every machine, not by the GPU.
 
+import {
+  NativeFloat32Array,
+  NativeUint8Array,
+  abs,
+  blobBytes,
+  blobType,
+  canvas2d,
+  convertToBlob,
+  encodeBase64,
+  imageBytes,
+  subarray,
+  textOfBytes,
+} from "/page/natives.js";
+
 const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
 const MIME = { webp: "image/webp", png: "image/png", jpeg: "image/jpeg" };
 const CHUNK = 0x8000;
-const encodeBase64 = globalThis.btoa.bind(globalThis);
-const fromCharCode = String.fromCharCode;
 
 function toBase64(buffer) {
-  const bytes = new Uint8Array(buffer);
+  const bytes = new NativeUint8Array(buffer);
   let text = "";
-  for (let i = 0; i < bytes.length; i += CHUNK) text += fromCharCode(...bytes.subarray(i, i + CHUNK));
+  for (let i = 0; i < bytes.length; i += CHUNK) text += textOfBytes(subarray(bytes, i, i + CHUNK));
   return encodeBase64(text);
 }
 
 /** gray = 0.2126 R + 0.7152 G + 0.0722 B of stored sRGB values, each channel in 0..1. */
 function grayOf(rgba) {
-  const gray = new Float32Array(rgba.length / 4);
+  const gray = new NativeFloat32Array(rgba.length / 4);
   for (let i = 0; i < gray.length; i += 1) {
     gray[i] = (0.2126 * rgba[4 * i] + 0.7152 * rgba[4 * i + 1] + 0.0722 * rgba[4 * i + 2]) / 255;
   }
@@ -37,15 +49,15 @@ export function createCapture({ outSize, format, webpQuality }) {
   return {
     /** Must be called in the task that drew `source`: a WebGL canvas is empty after it. */
     take(source) {
-      context.drawImage(source, 0, 0, outSize, outSize);
-      return { image: context.getImageData(0, 0, outSize, outSize) };
+      canvas2d.drawImage(context, source, 0, 0, outSize, outSize);
+      return { image: canvas2d.getImageData(context, 0, 0, outSize, outSize) };
     },
     /** Encodes a taken picture: {mime, b64}. Throws when the browser encodes in another format. */
     async encode(picture) {
-      context.putImageData(picture.image, 0, 0);
-      const blob = await canvas.convertToBlob({ type: MIME[format], quality: webpQuality });
-      if (blob.type !== MIME[format]) throw new Error(`this browser cannot encode ${format}`);
-      return { mime: blob.type, b64: toBase64(await blob.arrayBuffer()) };
+      canvas2d.putImageData(context, picture.image, 0, 0);
+      const blob = await convertToBlob(canvas, { type: MIME[format], quality: webpQuality });
+      if (blobType(blob) !== MIME[format]) throw new Error(`this browser cannot encode ${format}`);
+      return { mime: MIME[format], b64: toBase64(await blobBytes(blob)) };
     },
   };
 }
@@ -55,16 +67,16 @@ export function createCapture({ outSize, format, webpQuality }) {
  * reference standing before the first. Both in 0..1.
  */
 export function measure(reference, pictures) {
-  let previous = grayOf(reference.image.data);
+  let previous = grayOf(imageBytes(reference.image));
   let luma = 0;
   let motion = 0;
   for (const picture of pictures) {
-    const gray = grayOf(picture.image.data);
+    const gray = grayOf(imageBytes(picture.image));
     let sum = 0;
     let change = 0;
     for (let i = 0; i < gray.length; i += 1) {
       sum += gray[i];
-      change += Math.abs(gray[i] - previous[i]);
+      change += abs(gray[i] - previous[i]);
     }
     luma += sum / gray.length;
     motion += change / gray.length;

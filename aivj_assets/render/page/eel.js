@@ -28,11 +28,14 @@ function topComma(text, from, to) {
   return -1;
 }
 
-/** The body runs while a counter of its own is above 0; the compiler ends a while after 1,048,576 turns itself. */
+/**
+ * The body runs while a counter of its own is above 0; the compiler ends a while after 1,048,576 turns itself. MilkDrop
+ * cuts the count to a whole number; below 0, where floor would differ, there is no turn either way.
+ */
 function countedLoop(count, body, number) {
   const left = `aivj_loop_${number}`;
   const turns = `while(exec3(${body}, ${left} = ${left} - 1, above(${left}, 0)))`;
-  return `exec2(${left} = (${count}), if(above(${left}, 0), ${turns}, 0))`;
+  return `exec2(${left} = floor(${count}), if(above(${left}, 0), ${turns}, 0))`;
 }
 
 /** The same equations with loop and assign written in other words; texts without them come back untouched. */

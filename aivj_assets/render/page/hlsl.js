@@ -66,6 +66,11 @@ function splitBody(source) {
   // An unbalanced body ends at its last brace, as in MilkDrop's own search.
   if (depth !== 0) close = source.lastIndexOf("}");
   if (close <= open) return null;
+  const rest = source
+    .slice(close + 1)
+    .replace(/[\s;]+/g, " ")
+    .trim();
+  if (rest !== "") throw new Error(`text after shader_body's closing brace: ${rest.slice(0, 80)}`);
   return { globals: source.slice(0, start), body: source.slice(open + 1, close) };
 }
 
@@ -75,14 +80,15 @@ function splitBody(source) {
  */
 export function convertShader(source, stage, warnings) {
   if (source === "") return "";
-  let parts = null;
+  let rewritten = null;
   try {
-    parts = splitBody(preprocess(source, MACROS));
+    const parts = splitBody(preprocess(source, MACROS));
+    if (parts) rewritten = rewriteSource(parts, warnings);
   } catch (error) {
     refuse(stage, error.message);
   }
-  if (!parts) refuse(stage, "no shader_body { … } in it");
-  const { globals, body, samplers, sizes, written } = rewriteSource(parts, warnings);
+  if (!rewritten) refuse(stage, "no shader_body { … } in it");
+  const { globals, body, samplers, sizes, written } = rewritten;
   const program = [
     DECLARATIONS,
     ...samplers.map(({ type, name }) => `${type} ${name};`),

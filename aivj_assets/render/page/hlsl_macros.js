@@ -1,7 +1,10 @@
 // A small C preprocessor for HLSL: comments, #define with and without arguments, #undef, #if …; the HLSL parser
-// knows no directive at all.
+// knows no directive at all. What is not understood throws: a branch is never left out silently.
 //
-// Belongs here: text → text without directives. Does not belong here: anything about MilkDrop (hlsl_prelude.js).
+// Belongs here: text → text without directives. Does not belong here: what an #if comes to
+// (hlsl_condition.js), anything about MilkDrop (hlsl_prelude.js).
+
+import { evaluate } from "/page/hlsl_condition.js";
 
 const TOKEN = /[A-Za-z_]\w*|\d[\w.]*|\.\d\w*|[^]/g;
 const NAME = /^[A-Za-z_]\w*$/;
@@ -74,50 +77,65 @@ function expand(text, macros, hidden, depth) {
 }
 
 function define(rest, macros) {
-  const match = /^([A-Za-z_]\w*)(\(([^)]*)\))?\s*([^]*)$/.exec(rest.trim());
-  if (!match) return;
-  const parameters = match[2]
-    ? match[3]
-        .split(",")
-        .map((name) => name.trim())
-        .filter(Boolean)
-    : null;
-  macros.set(match[1], { parameters, body: match[4].trim() });
+  const match = /^([A-Za-z_]\w*)(?:\(([^)]*)\)|(?![\w(]))\s*([^]*)$/.exec(rest.trim());
+  if (!match) throw new Error(`#define${rest.slice(0, 60)} is not understood`);
+  const parameters =
+    match[2] === undefined
+      ? null
+      : match[2]
+          .split(",")
+          .map((name) => name.trim())
+          .filter(Boolean);
+  macros.set(match[1], { parameters, body: match[3].trim() });
+}
+
+/** The one name after #ifdef, #ifndef, #undef. */
+function nameAfter(directive, rest) {
+  const name = rest.trim();
+  if (!NAME.test(name)) throw new Error(`#${directive} ${name.slice(0, 60)} is not understood`);
+  return name;
 }
 
 function holds(condition, macros) {
-  const known = condition.replace(/defined\s*\(?\s*(\w+)\s*\)?/g, (_, name) => (macros.has(name) ? "1" : "0"));
-  const value = expand(known, macros, new Set(), 0).trim();
-  const compare = /^\(?\s*(-?[\d.]+)\s*(?:(==|!=|>=|<=|>|<)\s*(-?[\d.]+))?\s*\)?$/.exec(value);
-  if (!compare) return false;
-  const [left, right] = [Number(compare[1]), Number(compare[3])];
-  if (!compare[2]) return left !== 0;
-  if (compare[2] === "==") return left === right;
-  if (compare[2] === "!=") return left !== right;
-  if (compare[2] === ">=") return left >= right;
-  if (compare[2] === "<=") return left <= right;
-  return compare[2] === ">" ? left > right : left < right;
+  const known = condition.replace(/\bdefined\b\s*(?:\(\s*([A-Za-z_]\w*)\s*\)|([A-Za-z_]\w*))/g, (_, inner, bare) =>
+    macros.has(inner ?? bare) ? " 1 " : " 0 ",
+  );
+  try {
+    if (/\bdefined\b/.test(known)) throw new Error("defined wants a name");
+    return evaluate(expand(known, macros, new Set(), 0)) !== 0;
+  } catch (error) {
+    throw new Error(`#if ${condition.trim().slice(0, 60)}: ${error.message}`);
+  }
 }
 
-/** Follows #if, #ifdef, #ifndef, #elif, #else, #endif; returns whether the directive was one of them. */
-function branch(name, rest, stack, macros) {
-  const top = stack[stack.length - 1];
-  const defined = () => macros.has(rest.trim());
+const CONDITIONALS = new Set(["if", "ifdef", "ifndef", "elif", "else", "endif"]);
+
+/** Follows #if, #ifdef, #ifndef, #elif, #else, #endif; `on`: whether the lines before it are in use. */
+function branch(name, rest, stack, macros, on) {
   if (name === "if" || name === "ifdef" || name === "ifndef") {
-    const on = name === "if" ? holds(rest, macros) : defined() === (name === "ifdef");
-    stack.push({ on, taken: on });
-  } else if (name === "elif" && top) {
-    top.on = !top.taken && holds(rest, macros);
+    // What is left out anyway is not asked, it may be anything.
+    let taken = !on;
+    if (on) taken = name === "if" ? holds(rest, macros) : macros.has(nameAfter(name, rest)) === (name === "ifdef");
+    stack.push({ on: on && taken, taken, closed: false });
+    return;
+  }
+  const top = stack[stack.length - 1];
+  if (!top || (top.closed && name !== "endif")) throw new Error(`#${name} without #if`);
+  if (name === "endif") stack.pop();
+  else {
+    top.on = !top.taken && (name === "else" || holds(rest, macros));
     top.taken = top.taken || top.on;
-  } else if (name === "else" && top) {
-    top.on = !top.taken;
-    top.taken = true;
-  } else if (name === "endif") stack.pop();
-  else return false;
-  return true;
+    top.closed = name === "else";
+  }
 }
 
-/** Expands `source`; `predefined`: [["NAME", ["parameter", …] or null, "body"], …]. */
+function obey(name, rest, macros) {
+  if (name === "define") define(rest, macros);
+  else if (name === "undef") macros.delete(nameAfter(name, rest));
+  else if (name !== "pragma" && name + rest.trim() !== "") throw new Error(`#${name} is not understood`);
+}
+
+/** Expands `source`; `predefined`: [["NAME", ["parameter", …] or null, "body"], …]. Throws an Error. */
 export function preprocess(source, predefined) {
   const macros = new Map(predefined.map(([name, parameters, body]) => [name, { parameters, body }]));
   const stack = [];
@@ -130,7 +148,7 @@ export function preprocess(source, predefined) {
   for (const line of stripComments(source)
     .replace(/\\[ \t]*\n/g, " ")
     .split("\n")) {
-    const directive = /^\s*#\s*([a-z]+)(.*)$/.exec(line);
+    const directive = /^\s*#\s*(\w*)(.*)$/.exec(line);
     const on = stack.every((level) => level.on);
     if (!directive) {
       if (on) pending += `${line}\n`;
@@ -138,10 +156,10 @@ export function preprocess(source, predefined) {
     }
     flush();
     const [, name, rest] = directive;
-    if (branch(name, rest, stack, macros) || !on) continue;
-    if (name === "define") define(rest, macros);
-    else if (name === "undef") macros.delete(rest.trim());
+    if (CONDITIONALS.has(name)) branch(name, rest, stack, macros, on);
+    else if (on) obey(name, rest, macros);
   }
+  if (stack.length > 0) throw new Error("an #if without #endif");
   flush();
   return out;
 }

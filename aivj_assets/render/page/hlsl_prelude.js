@@ -63,7 +63,7 @@ export const MACROS = [
 /** GLSL keywords, built-ins and names of the engine's program that a preset may use for something of its own. */
 export const RESERVED_NAMES = new Set(
   (
-    "active asm attribute cast centroid common discard filter fixed flat highp inout input interface invariant " +
+    "active asm attribute cast centroid common discard filter fixed flat highp input interface invariant " +
     "layout lowp mediump mod mix fract noise noise1 noise2 noise3 noise4 output partition precision resource " +
     "sample sampler shared smooth subroutine superp template texture texture2D texture3D this union using " +
     "varying vec2 vec3 vec4 mat2 mat3 mat4 inversesqrt dFdx dFdy PI resolution vColor vUv fragColor gammaAdj " +

@@ -64,7 +64,16 @@ function safeNames(tokens) {
   });
 }
 
-/** (a, b) that is no argument list is the comma operator: its value is b. */
+const EFFECT = /^(?:[-+*/%]?=|\+\+|--)$/;
+
+/** Whether leaving these tokens out could change anything: they assign or call something. */
+function hasEffect(tokens) {
+  return tokens.some(
+    (token, i) => EFFECT.test(token) || (tokens[i + 1] === "(" && WORD.test(token) && !TYPE.test(token)),
+  );
+}
+
+/** (a, b) that is no argument list is the comma operator: its value is b. Throws where a does something. */
 function commaOperator(tokens) {
   let out = tokens;
   for (let i = 0; i < out.length; i += 1) {
@@ -73,6 +82,7 @@ function commaOperator(tokens) {
     const end = closing(out, i);
     if (end < 0) break;
     const parts = splitAtCommas(out, i + 1, end);
+    if (parts.slice(0, -1).some(hasEffect)) throw new Error("a comma operator whose dropped operand does something");
     if (parts.length > 1) out = [...out.slice(0, i + 1), ...parts[parts.length - 1], ...out.slice(end)];
   }
   return out;

@@ -12,7 +12,7 @@ import { renderPreset } from "/page/render.js";
 import { prepareVisualizers } from "/page/visualizer.js";
 
 /** Goes up whenever the same preset, parameters and renderer may give other pixels. */
-const PAGE_VERSION = "2";
+const PAGE_VERSION = "3";
 const VERSIONS = {
   engine: "butterchurn",
   engineVersion: "3.0.0-beta.5",
@@ -49,6 +49,10 @@ function failed(code, text, timings) {
   };
 }
 
+function named(names) {
+  return [...new Set(names)].slice(0, 5).join(",");
+}
+
 async function dump(payload) {
   const timings = { convert: 0, load: 0, simulate: 0, readback: 0, encode: 0 };
   let params;
@@ -67,9 +71,11 @@ async function dump(payload) {
     const code = error instanceof PresetFailure ? error.code : "probe-error";
     result = failed(code, error instanceof PresetFailure ? error.message : describeError(error), timings);
   }
-  const stuck = realm.restore();
-  // The session must load the page anew: this preset changed something for good.
-  if (stuck.length > 0) result.warnings.push(`realm-tainted:${stuck.slice(0, 5).join(",")}`);
+  const { mended, stuck } = realm.restore();
+  // What the page then reported cannot be trusted, whatever it was.
+  if (mended.length > 0) result = failed("probe-error", `the preset tampered with ${named(mended)}`, timings);
+  // The session must load the page anew: this preset changed something, perhaps more than was found.
+  if (stuck.length + mended.length > 0) result.warnings.push(`realm-tainted:${named([...stuck, ...mended])}`);
   report("done");
   return result;
 }

@@ -38,9 +38,18 @@ function arrange(text) {
   return { values, slotValues, code };
 }
 
+/** MilkDrop reads code from line 1 on and stops at the first number that is missing; what follows it never ran. */
+function dropAfterGaps(code, warnings) {
+  for (const [prefix, lines] of code) {
+    const kept = new Map();
+    for (let number = 1; lines.has(number); number += 1) kept.set(number, lines.get(number));
+    if (kept.size < lines.size) warnings.push(`line-gap:${prefix.replace(/_$/, "")}`);
+    code.set(prefix, kept);
+  }
+}
+
 function codeLines(code, prefix) {
-  const lines = [...(code.get(prefix) || [])].sort((x, y) => x[0] - y[0]);
-  return lines.map(([number, value]) => `${prefix}${number}=${value}`);
+  return [...(code.get(prefix) || [])].map(([number, value]) => `${prefix}${number}=${value}`);
 }
 
 function normalise({ values, slotValues, code }) {
@@ -60,8 +69,7 @@ function normalise({ values, slotValues, code }) {
 
 /** The shader's lines without the back quote that MilkDrop puts before each; "" where the file has none. */
 function shaderSource(code, prefix) {
-  const lines = [...(code.get(prefix) || [])].sort((x, y) => x[0] - y[0]);
-  return lines
+  return [...(code.get(prefix) || [])]
     .map(([, value]) => value.replace(/^`/, ""))
     .join("\n")
     .trim();
@@ -79,8 +87,9 @@ export function convertMilk(text) {
   if (arranged.values.length === 0 && arranged.code.size === 0) {
     throw new PresetFailure("preset-load-failed", "no usable preset: no MilkDrop value or code line");
   }
-  const parts = splitPreset(normalise(arranged));
   const warnings = [];
+  dropAfterGaps(arranged.code, warnings);
+  const parts = splitPreset(normalise(arranged));
   const warp = convertShader(shaderSource(arranged.code, "warp_"), "warp", warnings);
   const comp = convertShader(shaderSource(arranged.code, "comp_"), "comp", warnings);
   const preset = {

@@ -1,11 +1,12 @@
 // Preset text → the map that butterchurn loads.
 //
 // Belongs here: telling JSON from .milk, checking and completing a JSON preset, the textures that shaders ask for.
-// Does not belong here: .milk (milk.js) and its shaders (hlsl.js).
+// Does not belong here: .milk (milk.js) and its shaders (hlsl.js), what equations may hold (script.js).
 
 import { mendEquations } from "/page/eel.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { convertMilk } from "/page/milk.js";
+import { checkScript } from "/page/script.js";
 import { EXTRA_TEXTURES, declareSize } from "/page/textures.js";
 
 const SLOTS = 4; // custom shapes and waves; butterchurn's wasm helper expects all four
@@ -33,11 +34,18 @@ function isObject(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
+function allowedScript(text, what) {
+  const { text: checked, offence } = checkScript(text);
+  if (offence)
+    throw new PresetFailure("preset-load-failed", `${what}: not allowed in a preset's equations: ${offence}`);
+  return checked;
+}
+
 function copyEquations(from, to, names, suffix, what) {
   for (const name of names) {
     const text = from[`${name}_${suffix}`] ?? "";
     if (typeof text !== "string") throw new PresetFailure("preset-load-failed", `${what}.${name}_${suffix} is no text`);
-    to[`${name}_${suffix}`] = suffix === "eel" ? mendEquations(text) : text;
+    to[`${name}_${suffix}`] = suffix === "eel" ? mendEquations(text) : allowedScript(text, `${what}.${name}_${suffix}`);
   }
 }
 

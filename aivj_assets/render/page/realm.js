@@ -93,18 +93,24 @@ export function snapshotRealm() {
       globals.clear();
       for (const key of ownKeys(globalThis)) globals.add(key);
     },
-    /** Call after a preset; returns the names that could not be put back. */
+    /**
+     * Call after a preset. Returns names: `mended`, what belongs to the browser or the language and had been changed,
+     * and `stuck`, what could not be put back. A global of the preset's own is removed and counts as neither.
+     */
     restore() {
       stopTimers();
       const stuck = [];
+      const mended = [];
       for (const { object, properties } of remembered) {
         for (const key of ownKeys(object)) {
           if (properties.has(key) || (object === globalThis && globals.has(key))) continue;
+          if (object !== globalThis) mended.push(String(key));
           if (!deleteProperty(object, key)) stuck.push(String(key));
         }
         for (const [key, before] of properties) {
           const now = getOwnPropertyDescriptor(object, key);
           if (same(before, now)) continue;
+          mended.push(String(key));
           try {
             defineProperty(object, key, before);
           } catch {
@@ -112,7 +118,7 @@ export function snapshotRealm() {
           }
         }
       }
-      return stuck;
+      return { mended, stuck };
     },
   };
 }

@@ -7,8 +7,9 @@ import { createAudio } from "/page/audio.js";
 import { createCapture, measure } from "/page/capture.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { startParser } from "/page/hlsl.js";
+import { NativeUint8Array, webgl } from "/page/natives.js";
 import { readPreset } from "/page/preset.js";
-import { programFailure } from "/page/programs.js";
+import { expectedBodies, programFailure } from "/page/programs.js";
 import { reseed, seedFromText } from "/page/random.js";
 import { createVisualizer, dispose } from "/page/visualizer.js";
 
@@ -42,10 +43,13 @@ function checkDeadline(deadline, what) {
 }
 
 function checkContext(gl) {
-  if (gl.isContextLost()) throw new PresetFailure("context-lost", "the WebGL context was lost");
+  if (webgl.isContextLost(gl)) throw new PresetFailure("context-lost", "the WebGL context was lost");
 }
 
 async function loadInto(stage, preset) {
+  const bodies = expectedBodies(preset.shaders, (text) => {
+    throw new PresetFailure("shader-compile-failed", text);
+  });
   try {
     await stage.visualizer.loadPreset(preset.map, 0);
   } catch (error) {
@@ -56,7 +60,7 @@ async function loadInto(stage, preset) {
     throw new PresetFailure("preset-load-failed", "the engine refused the preset without saying why");
   }
   checkContext(stage.gl);
-  const failure = programFailure(stage, preset.shaders);
+  const failure = programFailure(stage, bodies);
   if (failure) throw new PresetFailure("shader-compile-failed", failure);
   checkContext(stage.gl);
 }
@@ -77,15 +81,15 @@ function drawFrame(stage, audio, frame, visible, params) {
 
 /** Waits for the GPU to have drawn what was asked of it: without, a deadline would only see the asking. */
 function waitForGpu(gl, pixel) {
-  gl.bindFramebuffer(gl.READ_FRAMEBUFFER, null);
-  gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+  webgl.bindFramebuffer(gl, gl.READ_FRAMEBUFFER, null);
+  webgl.readPixels(gl, 0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
   checkContext(gl);
 }
 
 async function simulate(stage, audio, capture, params, deadline, timings) {
   const { warmupFrames, captureCount, captureEvery } = params;
   const total = warmupFrames + captureCount * captureEvery;
-  const pixel = new Uint8Array(4);
+  const pixel = new NativeUint8Array(4);
   const pictures = [];
   let reference = warmupFrames === 0 && captureCount > 0 ? capture.take(stage.canvas) : null;
   stage.startedAt = now();

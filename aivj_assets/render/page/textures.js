@@ -4,8 +4,12 @@
 const bundle = globalThis.butterchurnExtraImages;
 const images = bundle ? (bundle.default || bundle).getImages() : {};
 
-/** name → {data: data URL, width, height}. */
-export const EXTRA_TEXTURES = Object.assign(Object.create(null), images);
+/** name → {data: data URL, width, height}; frozen, as presets share it. */
+export const EXTRA_TEXTURES = Object.create(null);
+for (const [name, { data, width, height }] of Object.entries(images)) {
+  EXTRA_TEXTURES[name] = Object.freeze({ data, width, height });
+}
+Object.freeze(EXTRA_TEXTURES);
 
 /** GLSL that declares texsize_name of a preset's own texture, which the engine does not: that of the image behind it. */
 export function declareSize(name) {

@@ -8,6 +8,7 @@
 // blur textures, frame times, GL bindings), and a preset's pictures must not depend on the one before it.
 
 import butterchurn from "/node_modules/butterchurn/dist/butterchurn.js";
+import { PresetFailure } from "/page/failure.js";
 import { random, reseed, seedFromText } from "/page/random.js";
 
 const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
@@ -37,7 +38,7 @@ function instrument(gl) {
     made[kind] = [];
     gl[`create${kind}`] = (...args) => {
       const object = create(...args);
-      made[kind].push(object);
+      made[kind][made[kind].length] = object; // not push: a preset's code may have run by now
       return object;
     };
   }
@@ -131,7 +132,7 @@ export async function prepareVisualizers() {
 
 /**
  * A visualizer of width x height at `fps`, ready to load a preset. `extraImages`: [{names, data, width, height}].
- * Throws when the browser gives no WebGL 2 context.
+ * Throws PresetFailure "context-lost" when the browser gives no WebGL 2 context.
  */
 export async function createVisualizer({ width, height, fps, extraImages }) {
   const canvas = new NativeOffscreenCanvas(width, height);
@@ -142,7 +143,7 @@ export async function createVisualizer({ width, height, fps, extraImages }) {
     stencil: false,
     premultipliedAlpha: false,
   });
-  if (!gl) throw new Error("no WebGL 2 context");
+  if (!gl) throw new PresetFailure("context-lost", "the browser gave no WebGL 2 context");
   const made = instrument(gl);
   let visualizer;
   try {

@@ -156,7 +156,7 @@ def test_presets_reach_no_network_and_no_files(
     small_batch: Any,
     preset_text: Callable[..., str],
     serve: Callable[[dict[str, str]], Server],
-    render_environment: RenderEnvironment,
+    lax_environment: RenderEnvironment,
     browser_report: BrowserReport,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -186,6 +186,6 @@ def test_presets_reach_no_network_and_no_files(
     parameters = RenderParameters(warmup_frames=4, capture_count=2, capture_every=3, retry_times=1)
     plan = small_batch.plan(parameters, browser_report.page)
     for shard in plan.shards:
-        render_shard(shard, environment=render_environment)
+        render_shard(shard, environment=lax_environment)
     assert server.hits == []
     assert small_batch.records()["good"].status == "ok"

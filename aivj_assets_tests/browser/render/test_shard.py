@@ -35,6 +35,16 @@ from aivj_assets.render.shard import render_shard
 pytestmark = pytest.mark.browser
 
 QUICK = RenderParameters(warmup_frames=4, capture_every=3, capture_count=2, timeout_ms=20_000, retry_times=0)
+FORGE = (
+    "globalThis.__nw_dumpPresetFrames = () => ({ok: true, reasons: [], frames: []});"
+    "Array.prototype.map = () => []; JSON.stringify = () => '{}';"
+)
+LEAVE = "location.href = 'http://aivj.invalid/page/none.html'; location.reload();"
+# Would draw from the next presets' random numbers.
+LINGER = (
+    "var c = new MessageChannel(); c.port1.onmessage = () => { Math.random(); c.port2.postMessage(0); };"
+    "c.port2.postMessage(0);"
+)
 WORKER = """
 import pickle, sys
 from pathlib import Path
@@ -113,12 +123,12 @@ def test_hostile_presets_do_not_stop_the_batch(
     tmp_path: Path,
 ) -> None:
     good = preset_text("a.wave_r = 0.5 + 0.5 * Math.sin(a.time);")
-    forge = "globalThis.__nw_dumpPresetFrames = () => ({ok: true, reasons: [], frames: []});"
     small_batch.add("good-before", good)
     small_batch.add("loop", preset_text("while (true) {}"))
-    small_batch.add("forged", preset_text(forge + "Array.prototype.map = () => []; JSON.stringify = () => '{}';"))
+    small_batch.add("forged", preset_text(FORGE))
     small_batch.add("good-between", good)
-    small_batch.add("leaves", preset_text("location.href = 'http://aivj.invalid/page/none.html'; location.reload();"))
+    small_batch.add("leaves", preset_text(LEAVE))
+    small_batch.add("lingers", preset_text(LINGER))
     small_batch.add("not-json", "{ no preset")
     small_batch.add("empty", b"")
     small_batch.add("binary", b"[preset00]\0\0")
@@ -129,7 +139,7 @@ def test_hostile_presets_do_not_stop_the_batch(
     parameters = QUICK.model_copy(update={"timeout_ms": 3000})
     finished = render(small_batch, render_environment, browser_report, parameters)
     assert finished.complete
-    assert finished.total == 12
+    assert finished.total == 13
     records = small_batch.records()
     reasons = {key: record.reasons for key, record in records.items() if isinstance(record, FailedRecord)}
     assert reasons.pop("loop") == ["watchdog"]
@@ -138,11 +148,43 @@ def test_hostile_presets_do_not_stop_the_batch(
     assert reasons.pop("binary") == ["binary-nul"]
     for preset_id in ("missing", "escaping", "large"):
         assert reasons.pop(preset_id) == ["read-failed"]
-    # What else failed is a hostile preset's own failure; the good ones are what they would be alone.
-    assert set(reasons) <= {"forged", "leaves"}
+    for preset_id, word in {"forged": "globalThis", "leaves": "location", "lingers": "new"}.items():
+        assert reasons.pop(preset_id) == ["preset-load-failed"]
+        record = records[preset_id]
+        assert isinstance(record, FailedRecord)
+        assert f"not allowed in a preset's equations: {word}" in (record.error_text or "")
+    assert reasons == {}
     before = small_batch.frame_bytes("good-before")
     assert small_batch.frame_bytes("good-between") == before
     assert small_batch.frame_bytes("good-after") == before
+
+
+def test_what_gets_past_the_allow_list_meets_further_walls(
+    small_batch: Any,
+    preset_text: Callable[..., str],
+    lax_environment: RenderEnvironment,
+    browser_report: BrowserReport,
+) -> None:
+    good = preset_text("a.wave_r = rand(100) / 100;")
+    lie = "WebGL2RenderingContext.prototype.getProgramParameter = () => true; String.prototype.includes = () => true;"
+    small_batch.add("good-before", good)
+    small_batch.add("forged", preset_text(FORGE))
+    small_batch.add("leaves", preset_text(LEAVE))
+    small_batch.add("lies", preset_text("", init_eqs_str=lie, comp="shader_body { ret = nonsense; }"))
+    small_batch.add("throws", preset_text("if (a.frame > 2) throw new Error('boom');"))
+    small_batch.add("good-after", good)
+    parameters = QUICK.model_copy(update={"timeout_ms": 3000})
+    finished = render(small_batch, lax_environment, browser_report, parameters)
+    assert finished.complete
+    records = small_batch.records()
+    failures = {key: record for key, record in records.items() if isinstance(record, FailedRecord)}
+    assert failures["lies"].reasons == ["probe-error"]
+    assert "tampered with" in (failures["lies"].error_text or "")
+    assert failures["forged"].reasons == ["probe-error"]
+    assert failures["throws"].reasons == ["render-failed"]
+    assert "boom" in (failures["throws"].error_text or "")
+    assert set(failures) <= {"forged", "leaves", "lies", "throws"}
+    assert small_batch.frame_bytes("good-after") == small_batch.frame_bytes("good-before")
 
 
 def test_a_preset_that_ends_two_browsers_is_quarantined(
@@ -153,7 +195,7 @@ def test_a_preset_that_ends_two_browsers_is_quarantined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session_module, "_MEMORY_LIMIT_BYTES", 700 * 2**20)
-    hog = "globalThis.k ??= []; for (let i = 0; i < 1e9; i++) k.push(new Float64Array(4e6).fill(i));"
+    hog = "for (var b = 0; true; b++) a.megabuf[b] = b;"
     small_batch.add("good", preset_text(""))
     small_batch.add("hog", preset_text(hog))
     small_batch.add("last", preset_text(""))
