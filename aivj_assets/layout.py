@@ -178,6 +178,10 @@ class DataRoot:
                 found.append(BatchKey(folder.name))
         return sorted(found, key=lambda batch: batch.key)
 
+    def find_locks(self) -> list[Path]:
+        """Return the lock files of all batches. Frame folders, a hundred thousand in a large batch, are not walked."""
+        return sorted(path for place in ("*", "*/batch-*") for path in self.artifacts_dir.glob(f"{place}/{LOCK_NAME}"))
+
     def preset_file(self, rel_path: str) -> Path:
         """Return the file that a manifest's `relPath` names; raises `UserError` when it leaves `public/presets`.
 

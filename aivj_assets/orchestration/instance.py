@@ -16,7 +16,7 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import LOCK_NAME, DataRoot, project_root, write_text_atomic
+from aivj_assets.layout import DataRoot, project_root, write_text_atomic
 from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
 
 BROWSER_POOL = "browser"
@@ -138,7 +138,7 @@ def report_dead_runs(instance: dg.DagsterInstance, root: DataRoot, *, daemon_is_
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
     ]
-    locks = list(root.artifacts_dir.rglob(LOCK_NAME)) if root.artifacts_dir.is_dir() else []
+    locks = root.find_locks()
     dead_by_lock = {run_id for run_id in map(dead_run_of, locks) if run_id}
     living_by_lock = {run_id for run_id in map(living_run_of, locks) if run_id}
     dead = []

@@ -206,3 +206,13 @@ def test_the_root_manifest_of_a_split_pack_is_no_batch(tmp_path: Path) -> None:
         root.require_own_batch(BatchKey("big"))
     root.require_own_batch(BatchKey("big", "batch-0001"))
     root.require_own_batch(BatchKey("small"))
+
+
+def test_locks_are_found_in_batch_folders_only(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    assert root.find_locks() == []
+    locks = [root.batch(BatchKey("small")).lock, root.batch(BatchKey("big", "batch-0001")).lock]
+    for path in [*locks, root.batch(BatchKey("small")).frames_dir / "ab" / ".batch-lock.json"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"{}")
+    assert root.find_locks() == sorted(locks)
