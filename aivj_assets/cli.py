@@ -12,9 +12,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from aivj_assets.errors import UserError
+from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
 
 app = typer.Typer(
@@ -25,7 +24,7 @@ pack_app = typer.Typer(help="Make and look at packs.", no_args_is_help=True)
 app.add_typer(pack_app, name="pack")
 
 console = Console(soft_wrap=False)
-EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USER = 1, 2
 STARTER_PACK = "starter"
 
 RootOption = Annotated[
@@ -218,14 +217,9 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 @contextmanager
 def counting(title: str) -> Iterator[Any]:
     """Show a progress bar; yields a callable (done, total)."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    from aivj_assets.report.console import progress_bar
+
+    with progress_bar(console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -1,5 +1,8 @@
 """The exceptions that a user meets: one clear line that says what happened and what to do."""
 
+# As a shell tells that Ctrl-C ended a command.
+EXIT_INTERRUPTED = 130
+
 
 class UserError(Exception):
     """A mistake or a missing piece that the user can mend.

@@ -6,6 +6,7 @@ importing the module reads nothing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,8 @@ from aivj_assets.errors import UserError
 DATA_ROOT_VARIABLE = "AIVJ_ROOT"
 MANIFEST_NAME = "library-manifest.json"
 PUBLISHED_PREFIX = "aivj-"
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+STYLE_POLICY_NAME = "aivj-style-policy.v0.json"
 LOCK_NAME = ".batch-lock.json"
 
 _PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -75,6 +78,11 @@ class BatchKey:
 
 def _is_pack_name(name: str) -> bool:
     return bool(_PACK_PATTERN.fullmatch(name)) and not _WINDOWS_RESERVED.fullmatch(name) and not name.endswith(".")
+
+
+def style_index_name(version: str) -> str:
+    """Return `aivj-style-index.<version>.json` (v0 or v1)."""
+    return f"aivj-style-index.{version}.json"
 
 
 def check_pack_name(pack: str) -> str:
@@ -149,6 +157,12 @@ class DataRoot:
         if not name.startswith(PUBLISHED_PREFIX):
             raise ValueError(f"published files start with '{PUBLISHED_PREFIX}', not '{name}'")
         return self.pack_dir(pack) / name
+
+    def published_files(self, pack: str) -> tuple[Path, Path, Path]:
+        """Return what the app fetches of a pack: the policy, the index v0 and, as it rests on both, v1 last."""
+        names = (STYLE_POLICY_NAME, style_index_name("v0"), style_index_name("v1"))
+        policy, v0, v1 = (self.published(pack, name) for name in names)
+        return policy, v0, v1
 
     def require_own_batch(self, batch: BatchKey) -> None:
         """Raise `UserError` when `batch` is the root manifest of a split pack, which is no batch."""
@@ -281,12 +295,12 @@ class BatchDir:
 
     def style_index(self, version: str) -> Path:
         """Return `aivj-style-index.<version>.json` (v0 or v1)."""
-        return self.path / f"aivj-style-index.{version}.json"
+        return self.path / style_index_name(version)
 
     @property
     def style_policy(self) -> Path:
         """`aivj-style-policy.v0.json`."""
-        return self.path / "aivj-style-policy.v0.json"
+        return self.path / STYLE_POLICY_NAME
 
     @property
     def qa_dir(self) -> Path:

@@ -56,15 +56,17 @@ class ContractFile(ContractModel):
         """Write the file whole."""
         write_json_atomic(path, self.to_json())
 
-    def save_if_changed(self, path: Path) -> None:
-        """Write the file unless it says the same already, whenever it was generated: nothing new, nothing touched."""
+    def save_if_changed(self, path: Path) -> bool:
+        """Write the file unless it says the same already, whenever it was generated; returns whether it was written."""
         new = self.to_json()
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             old = None
-        if not isinstance(old, dict) or {**old, "generatedAt": None} != {**new, "generatedAt": None}:
-            write_json_atomic(path, new)
+        if isinstance(old, dict) and {**old, "generatedAt": None} == {**new, "generatedAt": None}:
+            return False
+        write_json_atomic(path, new)
+        return True
 
 
 def _parse(text: str) -> Any:

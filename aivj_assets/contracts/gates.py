@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
+from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.layout import BatchDir
 
 Comparison = Literal[">=", "<", ">"]
 NO_RECORD = "no-record"
@@ -212,3 +214,9 @@ def measure_batch(
         motion_max=max(motion, default=None),
         problem=problem,
     )
+
+
+def measure_folder(manifest: Manifest, folder: BatchDir) -> BatchFigures:
+    """Compute the figures of the batch whose index and frames lie in `folder`."""
+    preset_ids = [preset.id for preset in manifest.presets]
+    return measure_batch(preset_ids, read_records(folder.frames_index), folder.path)

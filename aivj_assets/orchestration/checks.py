@@ -14,7 +14,7 @@ from aivj_assets.contracts.clusters import Clusters, load_centroids
 from aivj_assets.contracts.embeddings import load_embeddings, read_embedding_ids
 from aivj_assets.contracts.findings import Finding
 from aivj_assets.contracts.frames_index import OkRecord, read_records
-from aivj_assets.contracts.gates import GATES, evaluate_gates, measure_batch
+from aivj_assets.contracts.gates import GATES, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.embed.checks import check_embeddings
@@ -59,11 +59,7 @@ def frames_gates(context: dg.AssetCheckExecutionContext, data_root: DataRootReso
     with user_errors():
         root = data_root.get()
         batch = BatchKey.parse(context.partition_key)
-        folder = root.batch(batch)
-        manifest = Manifest.load(root.manifest(batch))
-        figures = measure_batch(
-            [preset.id for preset in manifest.presets], read_records(folder.frames_index), folder.path
-        )
+        figures = measure_folder(Manifest.load(root.manifest(batch)), root.batch(batch))
     for verdict in evaluate_gates(figures):
         gate = verdict.gate
         context.log.log("INFO" if verdict.passed else "ERROR", f"Batch {batch}: {verdict.sentence}")

@@ -14,11 +14,10 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aivj_assets.contracts.gates import GateVerdict
 from aivj_assets.contracts.pack_settings import ClusterSettings, EmbedderSettings, PackSettings
-from aivj_assets.errors import UserError
+from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
@@ -27,9 +26,8 @@ from aivj_assets.orchestration.resources import choose_embedder
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
-from aivj_assets.report.console import print_summary, read_render_progress, require_batch, summarise_batch
+from aivj_assets.report.console import print_summary, progress_bar, read_render_progress, require_batch, summarise_batch
 
-EXIT_INTERRUPTED = 130
 _REFRESH_S = 0.5
 
 
@@ -102,7 +100,9 @@ def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
         raise UserError(
             f"There is no pack '{pack}' under {root.presets_dir} (known: {', '.join(packs) or 'none yet'})."
         )
-    with open_instance(root, os.environ) as instance, quiet_output(console, root.dagster_home / "aivj-run.log"):
+    log_path = root.dagster_home / "aivj-run.log"
+    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path):
+        report_dead_runs(instance, root)
         outcome = run_publication(instance, pack)
     _print_problems(console, outcome)
     if outcome.success:
@@ -165,11 +165,8 @@ def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
 @contextmanager
 def _progress(console: Console, root: DataRoot, batch: BatchKey) -> Iterator[Watcher]:
     """Show the stage at work and, while frames are rendered, how many of how many."""
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
     done = Event()
-    with Progress(*columns, console=console) as progress:
+    with progress_bar(console) as progress:
         stages = progress.add_task(f"Batch {batch}", total=len(STAGES))
         rendering = progress.add_task("  rendering", total=None, visible=False)
 

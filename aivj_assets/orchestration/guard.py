@@ -8,7 +8,7 @@ own inputs, and its files unchanged since.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -118,9 +118,9 @@ def stage_state(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, s
 
 def batch_states(
     instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stages: Sequence[str]
-) -> list[StageState]:
-    """Judge several stages of a batch, in the order given."""
-    return [stage_state(instance, root, batch, stage) for stage in stages]
+) -> Iterator[StageState]:
+    """Judge several stages of a batch one after the other, in the order given; the first problem may end the asking."""
+    return (stage_state(instance, root, batch, stage) for stage in stages)
 
 
 def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> dict[str, str]:

@@ -16,9 +16,11 @@ import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, project_root, write_text_atomic
+from aivj_assets.layout import DISK_FULL_ERRNOS, DataRoot, project_root, write_text_atomic
 from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
 
+# A disk that is full, or that may not be written.
+STORAGE_ERRNOS = DISK_FULL_ERRNOS | {errno.EROFS, errno.EACCES}
 BROWSER_POOL = "browser"
 EMBEDDER_POOL = "embedder"
 CLUSTER_POOL = "clusters"
@@ -76,7 +78,7 @@ def storage_errors(root: DataRoot) -> Iterator[None]:
         yield
     except (sqlite3.Error, SQLAlchemyError, OSError, dg.DagsterError) as error:
         for cause in _causes(error):
-            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES)
+            full = isinstance(cause, OSError) and cause.errno in STORAGE_ERRNOS
             if full or isinstance(cause, sqlite3.OperationalError):
                 raise UserError(
                     f"Dagster's storage under {root.dagster_home} cannot be used ({cause}): free disk space, or make "

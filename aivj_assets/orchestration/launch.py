@@ -19,14 +19,7 @@ from aivj_assets.orchestration.reuse import CONFIG_TAG, config_digest
 from aivj_assets.orchestration.sensors import MANIFEST_TAG
 
 _POLL_S = 0.5
-_WATCHED = {
-    DagsterEventType.STEP_START,
-    DagsterEventType.STEP_SUCCESS,
-    DagsterEventType.STEP_FAILURE,
-    DagsterEventType.STEP_SKIPPED,
-    DagsterEventType.ASSET_MATERIALIZATION,
-    DagsterEventType.ASSET_CHECK_EVALUATION,
-}
+_WATCHED = {DagsterEventType.STEP_START, DagsterEventType.ASSET_MATERIALIZATION}
 # Dagster's own console log repeats every event; the progress display and the UI show what matters.
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
@@ -66,10 +59,10 @@ def run_batch(
     return _execute(instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch)
 
 
-def run_publication(instance: dg.DagsterInstance, pack: str, *, watch: Watcher | None = None) -> RunOutcome:
+def run_publication(instance: dg.DagsterInstance, pack: str) -> RunOutcome:
     """Run `publish_job` for a pack."""
     instance.add_dynamic_partitions(str(PACKS.name), [pack])
-    return _execute(instance, "publish_job", pack, {"aivj/pack": pack}, watch=watch)
+    return _execute(instance, "publish_job", pack, {"aivj/pack": pack})
 
 
 def _execute(

@@ -17,6 +17,7 @@ from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.parameters import render_parameters
 from aivj_assets.orchestration.resources import RendererResource
+from aivj_assets.orchestration.sensors import MANIFEST_TAG
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import needs_rendering
 
@@ -49,7 +50,7 @@ def is_finished(
         ),
         limit=1,
     )
-    wanted = {CONFIG_TAG: config_digest(run_config), "aivj/manifest_sha256": manifest_sha256}
+    wanted = {CONFIG_TAG: config_digest(run_config), MANIFEST_TAG: manifest_sha256}
     if not runs or any(runs[0].tags.get(name) != value for name, value in wanted.items()):
         return False
     if acceptance_problem(instance, root, batch, _LAST_STAGE) is not None:
@@ -69,12 +70,10 @@ def is_finished(
         retry_failed=parameters.retry_failed,
     )
     # A failure that may pass is tried again by `aivj run`; an accepted batch does not need it.
-    failed = [preset for preset in left if isinstance(records.get(preset.id), FailedRecord)]
-    undone = left if parameters.retry_failed else [preset for preset in left if preset not in failed]
+    undone = any(parameters.retry_failed or not isinstance(records.get(preset.id), FailedRecord) for preset in left)
     return FramesMeta.load(folder.frames_meta).fingerprint == digest and not undone
 
 
 def is_published(root: DataRoot, pack: str) -> bool:
     """Whether the three files that the app fetches lie beside the pack's manifest."""
-    names = ("aivj-style-index.v1.json", "aivj-style-index.v0.json", "aivj-style-policy.v0.json")
-    return all(root.published(pack, name).is_file() for name in names)
+    return all(path.is_file() for path in root.published_files(pack))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import threading
@@ -19,9 +18,9 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
 from aivj_assets.orchestration.guard import INPUTS_METADATA, require_ancestors
+from aivj_assets.orchestration.instance import STORAGE_ERRNOS
 from aivj_assets.orchestration.stages import STAGES, Stage, content_version
 
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 _OWNER_POLL_S = 2.0
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -34,7 +33,7 @@ def user_errors() -> Iterator[None]:
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        if error.errno not in STORAGE_ERRNOS:
             raise
         text = (
             f"{error.filename or 'The data root'} cannot be written: {error.strerror}. Free space or mend the rights, "
@@ -78,16 +77,16 @@ class BatchStep:
         return dg.MaterializeResult(metadata=self.facts(metadata), data_version=self.version())
 
 
-def run_owner_pid() -> int:
-    """Return the pid of the run's main process: this one, or the executor that started this step."""
+def executor_pid() -> int | None:
+    """Return the pid of the executor that started this step; None where the step runs in the run's own process."""
     parent = multiprocessing.parent_process()
-    return parent.pid if parent is not None and parent.pid is not None else os.getpid()
+    return parent.pid if parent is not None else None
 
 
 def run_owner() -> ProcessMark | None:
     """Return the mark of the executor that started this step; None where the step runs in the run's own process."""
-    parent = multiprocessing.parent_process()
-    return ProcessMark.of(parent.pid) if parent is not None and parent.pid is not None else None
+    pid = executor_pid()
+    return None if pid is None else ProcessMark.of(pid)
 
 
 def hold_batch(context: StepContext, root: DataRoot, batch: BatchKey) -> None:
@@ -101,7 +100,7 @@ def hold_batch(context: StepContext, root: DataRoot, batch: BatchKey) -> None:
         root.batch(batch).lock,
         batch=batch.key,
         run_id=context.run.run_id,
-        owner_pid=run_owner_pid(),
+        owner_pid=executor_pid() or os.getpid(),
         run_is_over=run_is_over,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from aivj_assets.contracts.base import ContractFile, utc_now
+from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.import_report import ImportCounts, ImportReport, LeftOut, SourceKind
 from aivj_assets.contracts.manifest import Manifest, ManifestPreset, make_preset_id
 from aivj_assets.contracts.preset_file import PresetRefusal
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot, safe_file_stem
+from aivj_assets.layout import DISK_FULL_ERRNOS, BatchKey, DataRoot, safe_file_stem
 from aivj_assets.packs.hygiene import Progress, map_files, read_candidate
 from aivj_assets.packs.source import Source, SourceFile, list_source, open_source
 
@@ -25,7 +24,6 @@ MANIFEST_VERSION = "v3"
 DEFAULT_SEED = 1
 _STEM_LENGTH = 60
 _DIGITS = 6
-_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,8 @@ def import_pack(
             duplicates=_duplicates(presets, chosen),
         )
         manifest = _make_manifest(report, settings, presets)
-        _save_if_changed(root.import_report(pack), report)
-        report.changed = _save_if_changed(root.manifest(BatchKey(pack)), manifest)
+        report.save_if_changed(root.import_report(pack))
+        report.changed = manifest.save_if_changed(root.manifest(BatchKey(pack)))
         _remove_stale(root, pack, previous, manifest)
     return report
 
@@ -124,7 +122,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             raise UserError(f"The disk is full: {folder} could not be written. Free some space and repeat.") from None
         raise UserError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from None
 
@@ -314,19 +312,6 @@ def _duplicates(presets: Sequence[ManifestPreset], chosen: Sequence[Candidate]) 
     for preset, candidate in zip(presets, chosen, strict=True):
         ids_of.setdefault(candidate.sha256, []).append(preset.id)
     return {sha256: ids for sha256, ids in ids_of.items() if len(ids) > 1}
-
-
-def _save_if_changed(path: Path, value: ContractFile) -> bool:
-    """Write the file unless only `generatedAt` would change, so that an unchanged manifest keeps its SHA-256."""
-    try:
-        before = type(value).load(path).to_json()
-    except UserError:
-        before = None
-    after = value.to_json()
-    if before is not None and {**before, "generatedAt": ""} == {**after, "generatedAt": ""}:
-        return False
-    value.save(path)
-    return True
 
 
 def _remove_stale(root: DataRoot, pack: str, previous: Manifest | None, manifest: Manifest) -> None:

@@ -5,7 +5,6 @@ A preset's frames are complete on disk before its line is appended; a line count
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,8 @@ from aivj_assets.contracts.frames_index import (
     whole_length,
 )
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, write_bytes_atomic
+from aivj_assets.layout import DISK_FULL_ERRNOS, BatchDir, write_bytes_atomic
 
-_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 _WINDOWS_DISK_FULL = {39, 112}  # ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL
 
 
@@ -91,7 +89,7 @@ def remove_frames(batch_dir: BatchDir, id_hash: str) -> None:
 
 def storage_error(error: OSError, path: Path) -> UserError:
     """Return the one line for a file that cannot be stored."""
-    if error.errno in _FULL_ERRNOS or getattr(error, "winerror", None) in _WINDOWS_DISK_FULL:
+    if error.errno in DISK_FULL_ERRNOS or getattr(error, "winerror", None) in _WINDOWS_DISK_FULL:
         return UserError(f"The disk is full at {path}: make room and run again; what is rendered is kept.")
     return UserError(
         f"{path} cannot be written ({error.strerror or error}): mend its permissions or close the program that holds "

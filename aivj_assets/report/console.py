@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
-from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
-from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.render_progress import RenderProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 
@@ -41,7 +41,7 @@ def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
     """Read a batch's files; raises `UserError` when it has no readable manifest."""
     folder = root.batch(batch)
     manifest = Manifest.load(root.manifest(batch))
-    figures = measure_batch([preset.id for preset in manifest.presets], read_records(folder.frames_index), folder.path)
+    figures = measure_folder(manifest, folder)
     page = folder.qa_dir / "index.html"
     return BatchSummary(
         batch,
@@ -51,7 +51,7 @@ def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
         EmbeddingsMeta.load(folder.embeddings_meta) if folder.embeddings_meta.exists() else None,
         Clusters.load(folder.clusters) if folder.clusters.exists() else None,
         page if page.exists() else None,
-        sorted(root.pack_dir(batch.pack).glob("aivj-style-*.json")),
+        [path for path in root.published_files(batch.pack) if path.exists()],
         figures.total - figures.without_record + (read_render_progress(root, batch) or (0, 0))[0],
     )
 
@@ -124,15 +124,29 @@ def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdic
             console.print(f"{batch} is not accepted: {problem.rstrip('.')}.", markup=False, soft_wrap=True)
 
 
+def progress_bar(console: Console, *, transient: bool = False) -> Progress:
+    """Return the bar of all commands: what is done, how many of how many, for how long."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=transient)
+
+
 def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:
     """Return (done, to do) of the rendering under way, or None when none is."""
     folder = root.batch(batch)
-    try:
-        todo = int(json.loads(folder.render_plan.read_text(encoding="utf-8"))["todo"])
-        done = sum(path.read_bytes().count(b"\n") for path in folder.shard_logs_dir.glob("*.jsonl"))
-    except (OSError, ValueError, KeyError):
+    plan = RenderProgress.under_way(folder.render_plan)
+    if plan is None:
         return None
-    return min(done, todo), todo
+    try:
+        done = sum(path.read_bytes().count(b"\n") for path in folder.shard_logs_dir.glob("*.jsonl"))
+    except OSError:
+        return None
+    return min(done, plan.todo), plan.todo
 
 
 def require_batch(root: DataRoot, batch: BatchKey) -> None:

@@ -13,9 +13,8 @@ from pydantic.alias_generators import to_camel
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
-from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
-from aivj_assets.contracts.gates import GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.gates import GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.run_meta import GateLine, QaVerdict, RunMeta
 from aivj_assets.contracts.style import ENERGIES, StyleIndex
@@ -69,7 +68,7 @@ def build_run_record(
     clusters = Clusters.load(folder.clusters)
     index = StyleIndex.load(folder.style_index("v1"))
     manifest = Manifest.load(root.manifest(batch))
-    figures = measure_batch([preset.id for preset in manifest.presets], read_records(folder.frames_index), folder.path)
+    figures = measure_folder(manifest, folder)
     energies = Counter(entry.energy for entry in index.entries)
     return RunMeta(
         generated_at=utc_now(),

@@ -1,6 +1,5 @@
 """`frames`: plan shards → render each shard (one browser each) → collect them into `frames-index.jsonl`."""
 
-import json
 import os
 import time
 import uuid
@@ -15,9 +14,10 @@ from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.render_parameters import RenderParameters, operational_parameters, pixel_parameters
+from aivj_assets.contracts.render_progress import RenderProgress
 from aivj_assets.embed.choose import check_model_available
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, BatchKey, sha256_file, write_json_atomic
+from aivj_assets.layout import BatchDir, BatchKey, sha256_file
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.instance import BROWSER_POOL
@@ -72,8 +72,8 @@ def plan_frames(
             f"{len(plan.pending)} to render in {len(plan.shards)} shards; fingerprint {plan.fingerprint}."
         )
         plan_id = uuid.uuid4().hex
-        progress = {"planId": plan_id, "total": len(presets), "todo": len(plan.pending)}
-        write_json_atomic(step.folder.render_plan, progress)
+        progress = RenderProgress(plan_id=plan_id, total=len(presets), todo=len(plan.pending))
+        progress.save(step.folder.render_plan)
         job = {
             "plan_id": plan_id,
             "inputs": step.inputs,
@@ -98,11 +98,8 @@ def _require_current_plan(folder: BatchDir, plan_id: str) -> None:
 
     "Re-execute from failure" skips the planning and takes up the old plan.
     """
-    try:
-        current = json.loads(folder.render_plan.read_text(encoding="utf-8"))["planId"]
-    except (OSError, ValueError, KeyError, TypeError):
-        current = None
-    if current != plan_id:
+    current = RenderProgress.under_way(folder.render_plan)
+    if current is None or current.plan_id != plan_id:
         raise UserError(
             "The plan of this rendering is out of date: another run has planned or finished the batch since. "
             "Launch a new run of the batch; it keeps what is rendered."

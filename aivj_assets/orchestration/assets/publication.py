@@ -21,8 +21,6 @@ from aivj_assets.orchestration.step import user_errors
 from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches
 from aivj_assets.style.policy import build_policy
 
-POLICY_NAME = "aivj-style-policy.v0.json"
-
 
 @dg.asset(
     partitions_def=PACKS,
@@ -104,13 +102,9 @@ def load_accepted(root: DataRoot, batch: BatchKey) -> AcceptedBatch:
 
 def publish(root: DataRoot, pack: str, index: PackIndex) -> str:
     """Write the three files, v1 last, and return the SHA-256 over them."""
-    files = {
-        root.published(pack, POLICY_NAME): build_policy(pack, utc_now()),
-        root.published(pack, "aivj-style-index.v0.json"): index.v0,
-        root.published(pack, "aivj-style-index.v1.json"): index.v1,
-    }
+    contents = (build_policy(pack, utc_now()), index.v0, index.v1)
     digest = hashlib.sha256()
-    for path, content in files.items():
+    for path, content in zip(root.published_files(pack), contents, strict=True):
         content.save_if_changed(path)
         digest.update(f"{path.name}:{sha256_file(path)}\n".encode())
     return digest.hexdigest()
