@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster import AssetKey, DagsterEventType
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.events import RunFailureReason
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
 from aivj_assets.orchestration.instance import process_tags
@@ -131,13 +132,28 @@ def _follow(instance: dg.DagsterInstance, tags: Mapping[str, str], watch: Watche
 
 
 def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run ended by Ctrl-C or a termination: Dagster then cancels it, or fails the step at work."""
+    """Whether a run ended by Ctrl-C or a termination.
+
+    Dagster then cancels the run, or fails the step at work, or, where that falls between two steps, the run itself.
+    """
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status == dg.DagsterRunStatus.CANCELED:
         return True
-    failures = instance.all_logs(run_id, of_type={DagsterEventType.STEP_FAILURE})
-    errors = [entry.dagster_event.step_failure_data.error for entry in failures if entry.dagster_event is not None]
-    return any(error is not None and error.cls_name in _INTERRUPTIONS for error in errors)
+    for entry in instance.all_logs(run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type == DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+        else:
+            error = event.job_failure_data.error
+            if event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:
+                return True
+        while error is not None:
+            if error.cls_name in _INTERRUPTIONS:
+                return True
+            error = error.cause or error.context
+    return False
 
 
 def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str]]:

@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import JobFailureData, RunFailureReason
 from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
@@ -31,7 +33,7 @@ from aivj_assets.orchestration.instance import (
     set_pool_limits,
     storage_errors,
 )
-from aivj_assets.orchestration.launch import explain_run
+from aivj_assets.orchestration.launch import explain_run, was_interrupted
 from aivj_assets_tests.builders import seed_storage
 
 
@@ -249,3 +251,35 @@ def test_a_failed_run_is_explained_in_one_line_a_cause(instance: dg.DagsterInsta
     problems, rejected = explain_run(instance, result.run_id)
     assert sorted(problems) == ["Batch pack: the manifest is gone.", "broken: ValueError: the cause"]
     assert rejected == ["gate is 0.1, required > 0.3"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "interrupted"), [("UNEXPECTED_TERMINATION", True), ("STEP_FAILURE", False), ("RUN_EXCEPTION", False)]
+)
+def test_ctrl_c_between_two_steps_is_told_from_a_failure(
+    instance: dg.DagsterInstance, reason: str, interrupted: bool
+) -> None:
+    """No step was at work then: only the run's own failure says that it was interrupted."""
+    run_id = started_run(instance, {})
+    data = JobFailureData(error=None, failure_reason=RunFailureReason(reason))
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.RUN_FAILURE.value, job_name="batch_job", event_specific_data=data
+    )
+    instance.report_dagster_event(event, run_id)
+    assert was_interrupted(instance, run_id) is interrupted
+
+
+@pytest.mark.parametrize(("error", "interrupted"), [(DagsterExecutionInterruptedError, True), (ValueError, False)])
+def test_ctrl_c_in_a_step_is_told_from_a_failure(
+    instance: dg.DagsterInstance, error: type[Exception], interrupted: bool
+) -> None:
+    @dg.op
+    def at_work() -> None:
+        raise error
+
+    @dg.job
+    def stopped() -> None:
+        at_work()
+
+    done = stopped.execute_in_process(instance=instance, raise_on_error=False)
+    assert was_interrupted(instance, done.run_id) is interrupted
