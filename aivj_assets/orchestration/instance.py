@@ -151,9 +151,18 @@ def report_dead_runs(instance: dg.DagsterInstance, root: DataRoot, *, daemon_is_
             gone = True
         if gone:
             instance.report_run_failed(run, "The process of this run no longer lives; run the batch again to go on.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             dead.append(run.run_id)
+    _free_pools_of_ended_runs(instance)
     return dead
+
+
+def _free_pools_of_ended_runs(instance: dg.DagsterInstance) -> None:
+    """Give back the places that ended runs still hold: Ctrl-C as a step begins leaves its claim behind."""
+    storage = instance.event_log_storage
+    for run_id in storage.get_concurrency_run_ids():
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)
 
 
 def _process_lives(run: dg.DagsterRun) -> bool | None:
