@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aivj_assets.contracts.frames_index import REASON_CODES
@@ -26,6 +26,8 @@ class RenderedPreset:
     warnings: tuple[str, ...]
     tainted: bool
     """The page says that the preset changed something for good: the next preset needs a fresh page."""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    """Where the page says its time went (convert, load, js, gl, readback, encode); for benchmarks only."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class RefusedPreset:
     reasons: tuple[str, ...]
     error_text: str
     tainted: bool
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 class BadAnswerError(ValueError):
@@ -70,7 +73,7 @@ def judge_answer(raw: Any, parameters: RenderParameters) -> RenderedPreset | Ref
     except BadImageError as error:
         raise BadAnswerError(f"the page returned {error}") from None
     kept = tuple(text for text in warnings if not text.startswith(TAINTED_WARNING))
-    return RenderedPreset(frames, figures, kept, tainted)
+    return RenderedPreset(frames, figures, kept, tainted, _timings(raw))
 
 
 def _refusal(raw: Mapping[str, Any], tainted: bool) -> RefusedPreset:
@@ -80,7 +83,7 @@ def _refusal(raw: Mapping[str, Any], tainted: bool) -> RefusedPreset:
     unknown = [reason for reason in told if reason not in REASON_CODES]
     if unknown:
         text = f"{text} [{', '.join(unknown)[:200]}]".strip()
-    return RefusedPreset(legal or ("probe-error",), text or "the page gave no reason", tainted)
+    return RefusedPreset(legal or ("probe-error",), text or "the page gave no reason", tainted, _timings(raw))
 
 
 def _frames(raw: Mapping[str, Any], parameters: RenderParameters) -> tuple[bytes, ...]:
@@ -116,6 +119,12 @@ def _own_figures(metrics: Any) -> tuple[float, float]:
             raise BadAnswerError(f"the page told {name} {value:g}, outside of 0..1")
         figures.append(float(value))
     return figures[0], figures[1]
+
+
+def _timings(raw: Mapping[str, Any]) -> dict[str, float]:
+    told = raw.get("timings_ms")
+    pairs = told.items() if isinstance(told, dict) else ()
+    return {name: float(ms) for name, ms in pairs if isinstance(ms, int | float) and math.isfinite(ms)}
 
 
 def _text(value: Any) -> str:

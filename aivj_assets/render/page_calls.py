@@ -50,12 +50,16 @@ CALL_DUMP_JS = """async ([dump, payload, limits]) => {
     return { threw: text(error && error.message ? `${error.name}: ${error.message}` : error, 2000) };
   }
   if (!answer || typeof answer !== 'object') return { threw: `the page answered ${text(answer, 100)}` };
-  const metrics = {};
-  for (const [name, value] of Object.entries(answer.metrics || {}).slice(0, 32)) {
-    if (typeof value === 'number') metrics[name.slice(0, 50)] = value;
-  }
+  const numbers = (value) => {
+    const kept = {};
+    for (const [name, number] of Object.entries(value || {}).slice(0, 32)) {
+      if (typeof number === 'number') kept[name.slice(0, 50)] = number;
+    }
+    return kept;
+  };
   return {
-    ok: answer.ok, reasons: texts(answer.reasons), errorText: text(answer.errorText, 2000), metrics,
+    ok: answer.ok, reasons: texts(answer.reasons), errorText: text(answer.errorText, 2000),
+    metrics: numbers(answer.metrics), timings_ms: numbers(answer.timings_ms),
     warnings: texts(answer.warnings), reference: image(answer.reference),
     frameCount: Array.isArray(answer.frames) ? answer.frames.length : -1,
     frames: Array.isArray(answer.frames) ? answer.frames.slice(0, limits.frames).map(image) : null,

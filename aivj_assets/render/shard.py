@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -51,17 +51,20 @@ def render_shard(
     on_record: Callable[[Record], None] | None = None,
     should_stop: Callable[[], str | None] | None = None,
     say: Callable[[str], None] | None = None,
+    on_timings: Callable[[str, Mapping[str, float]], None] | None = None,
 ) -> ShardOutcome:
     """Render a shard's presets, appending a line to its log for each.
 
     Presets that the shard's log already holds (an earlier try of this shard was killed) are not rendered again.
     `should_stop` is asked before each try and returns why to stop, or None. `on_record` hears each new record after it
-    is stored; `say` gets a line of progress every `logEvery` presets.
+    is stored; `say` gets a line of progress every `logEvery` presets. `on_timings` hears of each try that was answered,
+    before its record is stored: the preset's id and where the time went, in ms (the page's convert, load, js, gl, readback,
+    encode; judge and write of this side; total of the whole try).
 
     Raises `UserError` for what concerns all presets (no browser, another renderer than planned, disk full); what is
     rendered until then is kept.
     """
-    return _ShardRun(plan, environment, on_record, should_stop, say or logger.info).run()
+    return _ShardRun(plan, environment, on_record, should_stop, say or logger.info, on_timings).run()
 
 
 class _ShardRun:
@@ -74,12 +77,14 @@ class _ShardRun:
         on_record: Callable[[Record], None] | None,
         should_stop: Callable[[], str | None] | None,
         say: Callable[[str], None],
+        on_timings: Callable[[str, Mapping[str, float]], None] | None,
     ) -> None:
         self._plan = plan
         self._environment = environment
         self._on_record = on_record
         self._ask_stop = should_stop
         self._say = say
+        self._on_timings = on_timings
         self._log = ShardLog(plan.batch_dir, plan.name)
         self._session: RenderSession | None = None
         self._with_this_browser = 0
@@ -152,20 +157,29 @@ class _ShardRun:
         parameters = self._plan.parameters
         self._with_this_browser += 1
         payload = build_payload(parameters, preset.rel_path, text.text)
+        began_s = time.perf_counter()
         try:
-            result = judge_answer(session.dump(payload, outer_timeout_s(parameters.timeout_ms)), parameters)
+            answer = session.dump(payload, outer_timeout_s(parameters.timeout_ms))
+            answered_s = time.perf_counter()
+            result = judge_answer(answer, parameters)
         except BadAnswerError as error:
             self._recover(session)
             return _Failure(("probe-error",), str(error))
         except BrowserError as error:
             return self._after_browser_error(session, error)
+        judged_s = time.perf_counter()
+        record = self._store(preset, text, result) if isinstance(result, RenderedPreset) else None
+        if self._on_timings is not None:
+            ended_s = time.perf_counter()
+            own = {"judge": judged_s - answered_s, "write": ended_s - judged_s, "total": ended_s - began_s}
+            self._on_timings(preset.preset_id, {**result.timings_ms, **{name: 1e3 * s for name, s in own.items()}})
         if isinstance(result, RefusedPreset):
             failure = _Failure(result.reasons, result.error_text)
             if failure.transient or result.tainted:
                 # Chromium denies WebGL to a page whose context was lost too often: only a new browser forgets.
                 self._recover(session, replace_browser="context-lost" in result.reasons)
             return failure
-        record = self._store(preset, text, result)
+        assert record is not None
         if result.tainted:
             self._recover(session)
         return record

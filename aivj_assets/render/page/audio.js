@@ -104,18 +104,12 @@ function mix(sample, samplesPerBeat, seed, out) {
   out[1] = kick + bass + hat - spread + clap;
 }
 
-/**
- * A source of windows: `at(seconds)` gives the WINDOW samples that end at that time, as butterchurn wants them.
- * Samples are made once for the longest time asked for and kept; before time 0 there is silence.
- */
-export function createAudio({ mode, bpm, seed }) {
-  const levels = {
-    timeByteArray: new Uint8Array(WINDOW).fill(128),
-    timeByteArrayL: new Uint8Array(WINDOW).fill(128),
-    timeByteArrayR: new Uint8Array(WINDOW).fill(128),
-  };
-  if (mode === "silence") return { at: () => levels };
+const sources = new Map();
+// 12 kB each with their spectra (visualizer.js): more than a usual run's frames, far less than a page may hold.
+const KEPT_WINDOWS = 2048;
 
+/** Windows of a mixed signal by the sample where they end. Samples are made once, for the longest time asked for. */
+function createSource(bpm, seed) {
   const samplesPerBeat = (60 / bpm) * SAMPLE_RATE;
   let left = new Uint8Array(0);
   let right = new Uint8Array(0);
@@ -143,19 +137,56 @@ export function createAudio({ mode, bpm, seed }) {
     }
   }
 
+  return (end) => {
+    extend(end);
+    const window = emptyWindow();
+    for (let i = 0; i < WINDOW; i += 1) {
+      const sample = end - WINDOW + i;
+      const l = sample < 0 ? 128 : left[sample];
+      const r = sample < 0 ? 128 : right[sample];
+      window.timeByteArrayL[i] = l;
+      window.timeByteArrayR[i] = r;
+      window.timeByteArray[i] = (l + r + 1) >> 1;
+    }
+    return window;
+  };
+}
+
+function emptyWindow() {
+  return {
+    timeByteArray: new Uint8Array(WINDOW).fill(128),
+    timeByteArrayL: new Uint8Array(WINDOW).fill(128),
+    timeByteArrayR: new Uint8Array(WINDOW).fill(128),
+  };
+}
+
+/**
+ * A source of windows: `at(seconds)` gives the WINDOW samples that end at that time, as butterchurn wants them, never
+ * to be written to; before time 0 there is silence. Presets hear the same, so the first windows are kept for the next
+ * preset (their `timeByteArray.kept` is true).
+ */
+export function createAudio({ mode, bpm, seed }) {
+  if (mode === "silence") {
+    const silence = emptyWindow();
+    return { at: () => silence };
+  }
+  const key = `${bpm} ${seed}`;
+  if (!sources.has(key)) {
+    sources.clear();
+    sources.set(key, { windowAt: createSource(bpm, seed), windows: new Map() });
+  }
+  const { windowAt, windows } = sources.get(key);
   return {
     at(seconds) {
       const end = Math.floor(seconds * SAMPLE_RATE + 0.5);
-      extend(end);
-      for (let i = 0; i < WINDOW; i += 1) {
-        const sample = end - WINDOW + i;
-        const l = sample < 0 ? 128 : left[sample];
-        const r = sample < 0 ? 128 : right[sample];
-        levels.timeByteArrayL[i] = l;
-        levels.timeByteArrayR[i] = r;
-        levels.timeByteArray[i] = (l + r + 1) >> 1;
+      const known = windows.get(end);
+      if (known) return known;
+      const window = windowAt(end);
+      if (windows.size < KEPT_WINDOWS) {
+        window.timeByteArray.kept = true;
+        windows.set(end, window);
       }
-      return levels;
+      return window;
     },
   };
 }

@@ -12,7 +12,7 @@ import { renderPreset } from "/page/render.js";
 import { prepareVisualizers } from "/page/visualizer.js";
 
 /** Goes up whenever the same preset, parameters and renderer may give other pixels. */
-const PAGE_VERSION = "3";
+const PAGE_VERSION = "4";
 const VERSIONS = {
   engine: "butterchurn",
   engineVersion: "3.0.0-beta.5",
@@ -54,7 +54,7 @@ function named(names) {
 }
 
 async function dump(payload) {
-  const timings = { convert: 0, load: 0, simulate: 0, readback: 0, encode: 0 };
+  const timings = { convert: 0, load: 0, js: 0, gl: 0, readback: 0, encode: 0 };
   let params;
   try {
     params = readParameters(payload);

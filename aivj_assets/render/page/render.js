@@ -99,7 +99,14 @@ async function simulate(stage, audio, capture, params, deadline, timings) {
     if (params.timeMode === "realtime") {
       await sleep(Math.max(0, stage.startedAt + (1000 * frame) / params.fixedStepFps - now()));
     }
+    const begun = now();
     drawFrame(stage, audio, frame, isReference || isCapture || captureCount === 0, params);
+    const asked = now();
+    timings.js += asked - begun;
+    if (isReference || isCapture || frame % FRAMES_PER_TASK === 0 || frame === total) {
+      waitForGpu(stage.gl, pixel);
+      timings.gl += now() - asked;
+    }
     if (isReference || isCapture) {
       const started = now();
       const picture = capture.take(stage.canvas);
@@ -107,7 +114,7 @@ async function simulate(stage, audio, capture, params, deadline, timings) {
       else pictures.push(picture);
       checkContext(stage.gl);
       timings.readback += now() - started;
-    } else if (frame % FRAMES_PER_TASK === 0 || frame === total) waitForGpu(stage.gl, pixel);
+    }
     if (frame % FRAMES_PER_TASK === 0) await nextTask();
     checkDeadline(deadline, `frame ${frame} of ${total}`);
   }
@@ -157,13 +164,8 @@ export async function renderPreset(params, timings, report) {
     report("render");
     const audio = createAudio({ mode: params.audio, bpm: params.bpm, seed: params.audioSeed });
     const capture = createCapture(params);
-    let shown;
-    try {
-      shown = await simulate(stage, audio, capture, params, deadline, timings);
-    } finally {
-      lap("simulate");
-      timings.simulate -= timings.readback;
-    }
+    const shown = await simulate(stage, audio, capture, params, deadline, timings);
+    mark = now();
     if (params.captureCount === 0) return { metrics: {}, frames: [], reference: null, warnings: preset.warnings };
     report("encode");
     const metrics = measure(shown.reference, shown.pictures);

@@ -9,7 +9,9 @@
 
 import butterchurn from "/node_modules/butterchurn/dist/butterchurn.js";
 import { PresetFailure } from "/page/failure.js";
+import { dropRepeatedCalls } from "/page/gl_calls.js";
 import { random, reseed, seedFromText } from "/page/random.js";
+import { drawMeshPerPixel } from "/page/warp_mesh.js";
 
 const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
 const NativeImage = globalThis.Image;
@@ -45,6 +47,7 @@ function instrument(gl) {
   // Costs half of all GL time on a software renderer; one more thing on which GPUs differ.
   const getExtension = gl.getExtension.bind(gl);
   gl.getExtension = (name) => (/anisotropic/.test(name) ? null : getExtension(name));
+  dropRepeatedCalls(gl);
   return made;
 }
 
@@ -73,14 +76,46 @@ function useTrueTime(renderer, fps) {
 
 /**
  * The composite pass draws to the screen only and feeds no later frame, so it is skipped unless `drawNext` is set;
- * its four random numbers are drawn all the same, or later frames would differ.
+ * its four random numbers are drawn all the same, or later frames would differ. Blur passes that the composite alone
+ * reads are skipped with it.
  */
 function compositeOnDemand(renderer) {
-  const draw = renderer.renderToScreen.bind(renderer);
+  const [drawFrame, draw] = [renderer.render.bind(renderer), renderer.renderToScreen.bind(renderer)];
+  const { getHighestBlur } = renderer.constructor;
   renderer.drawNext = true;
+  renderer.render = function render(options) {
+    const all = this.numBlurPasses;
+    this.warpBlurPasses ??= Math.min(all, getHighestBlur(this.preset.warp));
+    if (!this.drawNext) this.numBlurPasses = this.warpBlurPasses;
+    try {
+      drawFrame(options);
+    } finally {
+      this.numBlurPasses = all;
+    }
+  };
   renderer.renderToScreen = function renderToScreen() {
     if (this.drawNext) draw();
     else for (let i = 0; i < 4; i += 1) random();
+  };
+}
+
+/** What butterchurn makes of a window of audio is kept with it, where the window itself is kept (audio.js). */
+function rememberSpectra(audio) {
+  const update = audio.updateAudio.bind(audio);
+  const made = ["timeArrayL", "timeArrayR", "freqArray", "freqArrayL", "freqArrayR"];
+  audio.updateAudio = function updateAudio(both, left, right) {
+    const { heard } = both;
+    if (heard) {
+      for (let i = 0; i < made.length; i += 1) this[made[i]] = heard[made[i]];
+      return;
+    }
+    this.timeArrayL = new Int8Array(this.numSamps);
+    this.timeArrayR = new Int8Array(this.numSamps);
+    update(both, left, right);
+    if (both.kept) {
+      both.heard = {};
+      for (let i = 0; i < made.length; i += 1) both.heard[made[i]] = this[made[i]];
+    }
   };
 }
 
@@ -106,12 +141,43 @@ async function uploadImages(renderer, gl, extraImages) {
 }
 
 /**
+ * Compiles the programs of a class when an object of it first calls `use` (or when that returned true, with `after`):
+ * of the thirty that a visualizer makes, a preset draws with ten.
+ */
+function compileWhenUsed({ constructor: { prototype } }, use, makers, after = false) {
+  const method = prototype[use];
+  const makes = makers.map((name) => prototype[name]);
+  for (const name of makers) prototype[name] = () => {};
+  function compile(object) {
+    if (object.compiled) return;
+    object.compiled = true;
+    for (let i = 0; i < makes.length; i += 1) makes[i].call(object);
+  }
+  prototype[use] = function compiledFirst(...args) {
+    if (!after) compile(this);
+    const result = method.apply(this, args);
+    if (after && result) compile(this);
+    return result;
+  };
+}
+
+function changeEngine(renderer) {
+  drawMeshPerPixel(renderer.warpShader.constructor);
+  compileWhenUsed(renderer.customWaveforms[0], "generateWaveform", ["createShader"], true);
+  compileWhenUsed(renderer.customShapes[0], "setupShapeBuffers", ["createShader", "createBorderShader"]);
+  compileWhenUsed(renderer.outputShader, "renderQuadTexture", ["createShader"]);
+  compileWhenUsed(renderer.resampleShader, "renderQuadTexture", ["createShader"]);
+  compileWhenUsed(renderer.titleText, "renderTitle", ["createShader"]);
+}
+
+/**
  * Makes the noise textures' data once for the page's life: they come from a fixed seed, hence are the same for every
  * preset, and took half of the time that a visualizer takes to build. Must be awaited before createVisualizer.
  */
 export async function prepareVisualizers() {
   reseed(CONSTRUCTION_SEED);
   const stage = await createVisualizer({ width: 16, height: 16, fps: 30, extraImages: [] });
+  changeEngine(stage.renderer);
   const maker = stage.renderer.noise.constructor;
   for (const name of ["createNoiseTex", "createNoiseVolTex"]) {
     const create = maker[name];
@@ -152,6 +218,7 @@ export async function createVisualizer({ width, height, fps, extraImages }) {
     visualizer.outputGl = null;
     useTrueTime(visualizer.renderer, fps);
     compositeOnDemand(visualizer.renderer);
+    rememberSpectra(visualizer.renderer.audio);
     await uploadImages(visualizer.renderer, gl, extraImages);
   } catch (error) {
     dispose({ gl, made, canvas });

@@ -230,9 +230,19 @@ def test_playwrights_list_of_disabled_features_is_left_alone():
 
 
 def test_software_on_linux_keeps_mesa_off_the_gpu():
-    assert launch_environment("linux", "software") == {"LIBGL_ALWAYS_SOFTWARE": "1"}
-    assert launch_environment("linux", "auto") == {}
+    assert launch_environment("linux", "software") == {"LIBGL_ALWAYS_SOFTWARE": "1", "LP_NUM_THREADS": "0"}
+    assert launch_environment("linux", "auto") == {"LP_NUM_THREADS": "0"}
     assert launch_environment("win32", "software") == {}
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32", "darwin"])
+def test_a_browser_is_told_its_features_once(platform):
+    # Chromium reads the last `--enable-features` and forgets the others.
+    for flags in launch_flags(platform, "auto", headless=True, is_root=False):
+        told = [flag for flag in flags if flag.startswith("--enable-features=")]
+        assert len(told) == 1
+        assert "PartitionAllocLargeEmptySlotSpanRing" in told[0]
+        assert ("Vulkan" in told[0]) == ("--use-angle=vulkan" in flags)
 
 
 @pytest.mark.parametrize(
