@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from aivj_assets.cli_bench import bench_app
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
 
@@ -22,10 +23,20 @@ app = typer.Typer(
 )  # fmt: skip
 pack_app = typer.Typer(help="Make and look at packs.", no_args_is_help=True)
 app.add_typer(pack_app, name="pack")
+app.add_typer(bench_app, name="bench")
 
 console = Console(soft_wrap=False)
 EXIT_FAILED, EXIT_USER = 1, 2
 STARTER_PACK = "starter"
+MAX_WORKERS = 64
+
+
+class StoppedError(SystemExit):
+    """Ctrl-C in a command that makes nothing: what there is to say was said."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_INTERRUPTED)
+
 
 RootOption = Annotated[
     Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
@@ -99,14 +110,18 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Materialise only this asset; may be repeated.")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Render failed presets again, whatever their reason.")
+    ] = False,
     root: RootOption = None,
 ) -> None:
     """Run the main job for one batch, resuming where an earlier run stopped, and publish its pack."""
     from aivj_assets.orchestration.commands import BatchOptions, run_and_report
 
-    options = BatchOptions(
-        k=k, embedder=embedder, pretrained=pretrained, render=parse_settings(set_ or []), only=only or []
-    )
+    settings = parse_settings(set_ or [])
+    if retry_failed:
+        settings["retryFailed"] = True
+    options = BatchOptions(k=k, embedder=embedder, pretrained=pretrained, render=settings, only=only or [])
     raise typer.Exit(run_and_report(console, data_root(root), BatchKey.parse(batch), options))
 
 
@@ -144,6 +159,54 @@ def gates(
     else:
         print_gates(console, rows)
     raise typer.Exit(0 if rows and all(problem is None for _, _, problem in rows) else EXIT_FAILED)
+
+
+@app.command()
+def verify(
+    batch: Annotated[str, typer.Argument(help="Batch: <pack> or <pack>/batch-0001.")],
+    sample: Annotated[int, typer.Option("--sample", min=1, help="So many random presets.")] = 50,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the sample of an earlier call again.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=MAX_WORKERS, help="Browsers at once; by default one a core.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Render a random sample of a batch again and compare with what is stored; exit status 1 when anything differs."""
+    from aivj_assets.render.machine import this_machine
+    from aivj_assets.render.verify import verify_batch
+    from aivj_assets.report.console import require_batch
+
+    place, key = data_root(root), BatchKey.parse(batch)
+    require_batch(place, key)
+    with nothing_is_made(), counting("Rendering again", quiet=as_json) as progress:
+        report = verify_batch(
+            place, key, this_machine(os.environ), sample=sample, seed=seed, workers=workers or default_workers(),
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps({**report.to_json(), "equal": report.equal}, indent=2, ensure_ascii=False))
+    else:
+        for line in report.lines():
+            say(line)
+    raise typer.Exit(0 if report.equal else EXIT_FAILED)
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the measurement of one or two minutes.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Set the recommended number of browsers as the limit of Dagster's pool.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Show what this machine has and how many browsers suit it; exit status 1 when something stops rendering."""
+    from aivj_assets.orchestration.doctor import DoctorOptions, doctor_and_report
+
+    with nothing_is_made():
+        status = doctor_and_report(console, data_root(root), DoctorOptions(quick=quick, apply=apply, as_json=as_json))
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -214,12 +277,27 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
+def default_workers() -> int:
+    """Return how many browsers a command starts at once: one a core, at most 4."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
 @contextmanager
-def counting(title: str) -> Iterator[Any]:
-    """Show a progress bar; yields a callable (done, total)."""
+def nothing_is_made() -> Iterator[None]:
+    """Say on Ctrl-C that there is nothing to go on with, in place of what commands that make something say."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True).print("Stopped. Nothing was changed.")
+        raise StoppedError from None
+
+
+@contextmanager
+def counting(title: str, *, quiet: bool = False) -> Iterator[Any]:
+    """Show a progress bar, on the error output with `quiet`; yields a callable (done, total)."""
     from aivj_assets.report.console import progress_bar
 
-    with progress_bar(console, transient=True) as progress:
+    with progress_bar(Console(stderr=True) if quiet else console, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -236,7 +314,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit as done:
         # Typer turns Ctrl-C into this status without a word.
-        if done.code == EXIT_INTERRUPTED:
+        if done.code == EXIT_INTERRUPTED and not isinstance(done, StoppedError):
             _say_stopped()
         raise
 

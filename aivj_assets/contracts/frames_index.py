@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -29,6 +30,7 @@ ReasonCode = Literal[
     "probe-error",
     "quality-filter",
 ]
+FLAGS = ("black", "flat", "static")
 REASON_CODES: tuple[str, ...] = get_args(ReasonCode)
 
 
@@ -37,6 +39,8 @@ class FrameMetrics(ContractModel):
 
     avg_luma: float = Field(ge=0, le=1)
     motion: float = Field(ge=0, le=1)
+    flags: list[str] | None = None
+    """Of `FLAGS`: what a person would want to look at. None where another tool wrote the record."""
 
 
 class _Record(ContractModel):
@@ -74,6 +78,12 @@ class FailedRecord(_Record):
 
 FrameRecord = Annotated[OkRecord | FailedRecord, Field(discriminator="status")]
 _ADAPTER: TypeAdapter[OkRecord | FailedRecord] = TypeAdapter(FrameRecord)
+
+
+def count_flags(records: Iterable[OkRecord | FailedRecord]) -> dict[str, int]:
+    """Return how many ok presets carry each of `FLAGS`; a preset may carry several."""
+    found = Counter(flag for record in records if isinstance(record, OkRecord) for flag in record.metrics.flags or ())
+    return {flag: found[flag] for flag in FLAGS}
 
 
 def id_hash(preset_id: str) -> str:

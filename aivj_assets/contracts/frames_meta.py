@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from aivj_assets.contracts.base import ContractFile
 
 
@@ -26,5 +28,7 @@ class FramesMeta(ContractFile):
     reused: int
     failure_reasons: dict[str, int]
     warnings: dict[str, int]
+    flags: dict[str, int] = Field(default_factory=dict)
+    """Ok presets by flag: black, flat, static."""
     duration_s: float
     index_sha256: str

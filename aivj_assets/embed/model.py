@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from aivj_assets.contracts.base import ContractModel
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.errors import UserError
 
@@ -133,6 +134,26 @@ def pick_device(requested: str | None = None) -> torch.device:
             "PyTorch finds no CUDA device; install a CUDA build of PyTorch (the README says how) or use device cpu."
         )
     return device
+
+
+class DeviceFacts(ContractModel):
+    """The device on which embedding runs here."""
+
+    device: str
+    """As PyTorch names it: `cuda` or `cpu`."""
+    name: str
+    torch_version: str
+
+
+def describe_device() -> DeviceFacts:
+    """Return the device that `pick_device` takes by itself, and what it is."""
+    import torch
+
+    device = pick_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    if device.type == "cpu" and torch.backends.mps.is_available():
+        name += "; Apple's GPU (mps) is not used"
+    return DeviceFacts(device=str(device), name=name, torch_version=torch.__version__)
 
 
 def library_versions(*packages: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What steps need from the machine: the data root, the renderer, the embedding model. Read when a step starts."""
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,10 +10,9 @@ from pydantic import Field
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.choose import EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
-from aivj_assets.layout import DataRoot, project_root, resolve_data_root, web_engine_dir
-from aivj_assets.render.chromium import find_chromium
+from aivj_assets.layout import DataRoot, resolve_data_root
 from aivj_assets.render.environment import RenderEnvironment
-from aivj_assets.render.web_engine import ensure_web_engine
+from aivj_assets.render.machine import this_machine
 
 EMBEDDER_VARIABLE = "AIVJ_EMBEDDER"
 PRETRAINED_VARIABLE = "AIVJ_PRETRAINED"
@@ -35,16 +33,7 @@ class RendererResource(dg.ConfigurableResource[RenderEnvironment]):
 
     def get(self) -> RenderEnvironment:
         """Return the machine's render environment; raises `UserError` when there is no browser or no npm package."""
-        choice = find_chromium(os.environ, platform=sys.platform)
-        engine = ensure_web_engine(web_engine_dir(os.environ))
-        return RenderEnvironment(
-            executable=choice.executable,
-            browser_source=choice.source,
-            page_dir=project_root() / "aivj_assets" / "render" / "page",
-            node_modules=engine.node_modules,
-            is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
-            platform=sys.platform,
-        )
+        return this_machine(os.environ)
 
 
 class EmbedderResource(dg.ConfigurableResource[None]):

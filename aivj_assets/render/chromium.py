@@ -276,9 +276,9 @@ def _backends(platform: str, renderer: RendererMode) -> list[tuple[str, ...]]:
 def launch_environment(platform: str, renderer: RendererMode) -> dict[str, str]:
     """Return variables to add to the browser's environment on Linux.
 
-    "software" keeps Mesa off a GPU. llvmpipe draws on the GPU process's own thread, without helpers: the browsers beside
-    each other fill the cores, and handing pieces of small frames to threads costs an eighth of the time. The pixels are
-    the same.
+    "software" keeps Mesa off a GPU. llvmpipe draws on the GPU process's own thread, without helpers: the browsers
+    beside each other fill the cores, and handing pieces of small frames to threads costs an eighth of the time. The
+    pixels are the same.
     """
     if platform in ("win32", "darwin"):
         return {}

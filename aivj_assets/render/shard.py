@@ -57,34 +57,33 @@ def render_shard(
 
     Presets that the shard's log already holds (an earlier try of this shard was killed) are not rendered again.
     `should_stop` is asked before each try and returns why to stop, or None. `on_record` hears each new record after it
-    is stored; `say` gets a line of progress every `logEvery` presets. `on_timings` hears of each try that was answered,
-    before its record is stored: the preset's id and where the time went, in ms (the page's convert, load, js, gl, readback,
-    encode; judge and write of this side; total of the whole try).
+    is stored; `say` gets a line of progress every `logEvery` presets. `on_timings` hears of each try that was
+    answered: the preset's id and where the time went, in ms (the page's convert, load, js, gl, readback, encode;
+    judge and write of this side; total of the whole try).
 
     Raises `UserError` for what concerns all presets (no browser, another renderer than planned, disk full); what is
     rendered until then is kept.
     """
-    return _ShardRun(plan, environment, on_record, should_stop, say or logger.info, on_timings).run()
+    return _ShardRun(plan, environment, _Listeners(on_record, should_stop, say or logger.info, on_timings)).run()
+
+
+@dataclass(frozen=True)
+class _Listeners:
+    """Whom `render_shard` asks and tells."""
+
+    on_record: Callable[[Record], None] | None
+    should_stop: Callable[[], str | None] | None
+    say: Callable[[str], None]
+    on_timings: Callable[[str, Mapping[str, float]], None] | None
 
 
 class _ShardRun:
     """The state of one `render_shard` call."""
 
-    def __init__(
-        self,
-        plan: ShardPlan,
-        environment: RenderEnvironment,
-        on_record: Callable[[Record], None] | None,
-        should_stop: Callable[[], str | None] | None,
-        say: Callable[[str], None],
-        on_timings: Callable[[str, Mapping[str, float]], None] | None,
-    ) -> None:
+    def __init__(self, plan: ShardPlan, environment: RenderEnvironment, listeners: _Listeners) -> None:
         self._plan = plan
         self._environment = environment
-        self._on_record = on_record
-        self._ask_stop = should_stop
-        self._say = say
-        self._on_timings = on_timings
+        self._listeners = listeners
         self._log = ShardLog(plan.batch_dir, plan.name)
         self._session: RenderSession | None = None
         self._with_this_browser = 0
@@ -109,8 +108,8 @@ class _ShardRun:
                     break
                 self._log.append(record)
                 self._count(record)
-                if self._on_record is not None:
-                    self._on_record(record)
+                if self._listeners.on_record is not None:
+                    self._listeners.on_record(record)
                 self._report_progress()
                 self._pause()
         done = self._ok + self._failed
@@ -168,21 +167,25 @@ class _ShardRun:
         except BrowserError as error:
             return self._after_browser_error(session, error)
         judged_s = time.perf_counter()
-        record = self._store(preset, text, result) if isinstance(result, RenderedPreset) else None
-        if self._on_timings is not None:
-            ended_s = time.perf_counter()
-            own = {"judge": judged_s - answered_s, "write": ended_s - judged_s, "total": ended_s - began_s}
-            self._on_timings(preset.preset_id, {**result.timings_ms, **{name: 1e3 * s for name, s in own.items()}})
         if isinstance(result, RefusedPreset):
-            failure = _Failure(result.reasons, result.error_text)
-            if failure.transient or result.tainted:
-                # Chromium denies WebGL to a page whose context was lost too often: only a new browser forgets.
-                self._recover(session, replace_browser="context-lost" in result.reasons)
-            return failure
-        assert record is not None
-        if result.tainted:
+            done: OkRecord | _Failure = self._refused(session, result)
+        else:
+            done = self._store(preset, text, result)
+        if self._listeners.on_timings is not None:
+            ended_s = time.perf_counter()
+            own_s = {"judge": judged_s - answered_s, "write": ended_s - judged_s, "total": ended_s - began_s}
+            own_ms = {name: 1000 * seconds for name, seconds in own_s.items()}
+            self._listeners.on_timings(preset.preset_id, {**result.timings_ms, **own_ms})
+        if isinstance(result, RenderedPreset) and result.tainted:
             self._recover(session)
-        return record
+        return done
+
+    def _refused(self, session: RenderSession, result: RefusedPreset) -> _Failure:
+        failure = _Failure(result.reasons, result.error_text)
+        if failure.transient or result.tainted:
+            # Chromium denies WebGL to a page whose context was lost too often: only a new browser forgets.
+            self._recover(session, replace_browser="context-lost" in result.reasons)
+        return failure
 
     def _after_browser_error(self, session: RenderSession, error: BrowserError) -> _Failure:
         if isinstance(error, BrowserDiedError):
@@ -259,7 +262,7 @@ class _ShardRun:
 
     def _check_stop(self) -> None:
         deadline = self._plan.deadline_epoch_s
-        reason = self._ask_stop() if self._ask_stop is not None else None
+        reason = self._listeners.should_stop() if self._listeners.should_stop is not None else None
         if reason is None and deadline is not None and time.time() >= deadline:
             reason = "stopAfterSec is over"
         if reason is not None:
@@ -279,7 +282,7 @@ class _ShardRun:
         elapsed_s = time.monotonic() - self._started_s
         rate = (done - self._reused) / elapsed_s if elapsed_s > 0 else 0.0
         left_s = (total - done) / rate if rate > 0 else 0.0
-        self._say(
+        self._listeners.say(
             f"{self._plan.batch_key} {self._plan.name}: {done}/{total}, ok {self._ok}, failed {self._failed}, "
             f"{rate:.2f} presets/s, {left_s:.0f} s left"
         )

@@ -100,6 +100,13 @@ def ensure_web_engine(
     return engine
 
 
+def installed_web_engine(target_dir: Path, *, source_dir: Path = PAGE_DIR) -> WebEngine | None:
+    """Return the web engine below `target_dir` when all of it is there, else None; nothing is installed."""
+    package_json, package_lock = _read_sources(source_dir)
+    digest = hashlib.sha256(package_json + b"\0" + package_lock).hexdigest()
+    return _installed(target_dir / digest[:16], digest, sorted(json.loads(package_json).get("dependencies", {})))
+
+
 def _read_sources(source_dir: Path) -> tuple[bytes, bytes]:
     """Read package.json and package-lock.json with LF line ends: a checkout on Windows must give the same hash."""
     texts: list[bytes] = []

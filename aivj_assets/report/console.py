@@ -70,6 +70,9 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
         _add_gates(table, summary)
     if summary.frames and not figures.without_record:
+        flags = ", ".join(f"{flag} {count}" for flag, count in summary.frames.flags.items() if count)
+        if flags:
+            table.add_row("ok, but look", escape(flags))
         renderer = summary.frames.pixel_parameters.get("renderer", "")
         table.add_row("renderer", escape(f"{summary.frames.renderer_class}: {renderer}"))
         table.add_row("fingerprint", summary.frames.fingerprint)
@@ -124,6 +127,27 @@ def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdic
             console.print(f"{batch} is not accepted: {problem.rstrip('.')}.", markup=False, soft_wrap=True)
 
 
+def print_checkup(
+    console: Console, sections: Sequence[tuple[str, Sequence[tuple[str, str]]]], problems: Sequence[tuple[str, bool]]
+) -> None:
+    """Print sections of (label, value) lines, then problems as (line, whether it stops rendering)."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, (title, rows) in enumerate(sections):
+        if number:
+            table.add_row("", "")
+        table.add_row(f"[cyan]{escape(title)}[/]", "")
+        for label, value in rows:
+            table.add_row(f"  {escape(label)}", escape(value))
+    console.print(table)
+    console.print()
+    for text, stops in problems:
+        console.print("Stops rendering:" if stops else "Note:", text, markup=False, highlight=False, soft_wrap=True)
+    if not problems:
+        console.print("Nothing stands in the way.", highlight=False)
+
+
 def progress_bar(console: Console, *, transient: bool = False) -> Progress:
     """Return the bar of all commands: what is done, how many of how many, for how long."""
     columns = (
@@ -133,7 +157,8 @@ def progress_bar(console: Console, *, transient: bool = False) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    return Progress(*columns, console=console, transient=transient)
+    # A bar that vanishes leaves an empty line where the output is no terminal.
+    return Progress(*columns, console=console, transient=transient, disable=transient and not console.is_terminal)
 
 
 def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:

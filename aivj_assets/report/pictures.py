@@ -31,6 +31,7 @@ _TITLE_PX = 16
 _MARGIN = 14
 _PLOT_SIZE = (720, 300)
 _SUPERSAMPLE = 3
+_GAP, _CAPTION_PX, _HEADING_PX, _WORDS_PX = 4, 17, 27, 10
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class _Box:
         return self.bottom - fraction * (self.bottom - self.top)
 
 
+@dataclass(frozen=True)
+class Tile:
+    """One place of a contact sheet: a picture, or words where there is none."""
+
+    caption: str
+    path: str | None = None
+    """Of the picture, relative to the batch's folder."""
+    words: str = ""
+
+
 def contact_sheet(
     batch_dir: Path, items: Sequence[tuple[str, str]], columns: int = 8, tile: tuple[int, int] = (128, 72)
 ) -> Image.Image:
@@ -59,28 +70,81 @@ def contact_sheet(
     `items` are (path relative to `batch_dir`, caption); a picture that cannot be read is drawn as a crossed tile.
     Stored squares are stretched to `tile` (width, height in pixels), by default 16:9 as they were rendered.
     """
+    tiles = [Tile(caption, path) for path, caption in items]
+    return sectioned_sheet(batch_dir, [("", tiles)], columns=min(columns, len(tiles)) if tiles else columns, tile=tile)
+
+
+def sectioned_sheet(
+    batch_dir: Path,
+    sections: Sequence[tuple[str, Sequence[Tile]]],
+    columns: int = 8,
+    tile: tuple[int, int] = (128, 72),
+) -> Image.Image:
+    """Return grids of tiles one below the other, each under its heading (none, when it is empty).
+
+    Sections without tiles are left out. Tiles are drawn as by `contact_sheet`; one without a picture shows its words.
+    """
     if columns < 1:
         raise ValueError("a contact sheet has at least one column")
-    if not items:
+    filled = [(heading, tiles) for heading, tiles in sections if tiles]
+    if not filled:
         return _empty("Contact sheet", "no pictures")
-    font, gap, caption_px = _font(11), 4, 17
-    columns = min(columns, len(items))
-    rows = -(-len(items) // columns)
-    size = (columns * (tile[0] + gap) + gap, rows * (tile[1] + caption_px + gap) + gap)
-    sheet = Image.new("RGB", size, GROUND)
+    row_px = tile[1] + _CAPTION_PX + _GAP
+    heights = [(_HEADING_PX if heading else 0) + -(-len(tiles) // columns) * row_px for heading, tiles in filled]
+    sheet = Image.new("RGB", (columns * (tile[0] + _GAP) + _GAP, sum(heights) + _GAP), GROUND)
     draw = ImageDraw.Draw(sheet)
-    for number, (path, caption) in enumerate(items):
-        x = gap + number % columns * (tile[0] + gap)
-        y = gap + number // columns * (tile[1] + caption_px + gap)
-        picture = _read_tile(batch_dir.joinpath(*PurePosixPath(path).parts), tile)
-        if picture is None:
-            draw.rectangle((x, y, x + tile[0] - 1, y + tile[1] - 1), fill=PANEL, outline=LINE)
-            draw.line((x, y, x + tile[0] - 1, y + tile[1] - 1), fill=LINE)
-            draw.line((x, y + tile[1] - 1, x + tile[0] - 1, y), fill=LINE)
-        else:
-            sheet.paste(picture, (x, y))
-        draw.text((x + 1, y + tile[1] + 2), _fitted(caption, font, tile[0] - 2), font=font, fill=SOFT)
+    top = _GAP
+    for (heading, tiles), height in zip(filled, heights, strict=True):
+        if heading:
+            draw.text((_GAP + 1, top + 5), _fitted(heading, _font(_TEXT_PX), sheet.width - 12), INK, _font(_TEXT_PX))
+        first = top + (_HEADING_PX if heading else 0)
+        for number, each in enumerate(tiles):
+            x, y = _GAP + number % columns * (tile[0] + _GAP), first + number // columns * row_px
+            _draw_tile(sheet, draw, batch_dir, each, at=(x, y), size=tile)
+        top += height
     return sheet
+
+
+def _draw_tile(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    batch_dir: Path,
+    each: Tile,
+    *,
+    at: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
+    (x, y), (width, height) = at, size
+    picture = _read_tile(batch_dir.joinpath(*PurePosixPath(each.path).parts), size) if each.path else None
+    if picture is not None:
+        sheet.paste(picture, at)
+    else:
+        draw.rectangle((x, y, x + width - 1, y + height - 1), fill=PANEL, outline=LINE)
+        if each.path is None:
+            draw.multiline_text((x + 5, y + 4), _wrapped(each.words, width - 10, height - 8), SOFT, _font(_WORDS_PX))
+        else:
+            draw.line((x, y, x + width - 1, y + height - 1), fill=LINE)
+            draw.line((x, y + height - 1, x + width - 1, y), fill=LINE)
+    font = _font(11)
+    draw.text((x + 1, y + height + 2), _fitted(each.caption, font, width - 2), font=font, fill=SOFT)
+
+
+def _wrapped(words: str, width_px: int, height_px: int) -> str:
+    """Return words broken into lines that fit, as many as there is room for; long words are cut."""
+    font = _font(_WORDS_PX)
+    lines: list[str] = []
+    left = _plain(words)[:400]
+    room = max(1, height_px // (_WORDS_PX + 4))
+    while left and len(lines) < room:
+        end = len(left)
+        while font.getlength(left[:end]) > width_px:
+            blank = left.rfind(" ", 1, end)
+            end = blank if blank > 0 else end - 1
+        lines.append(left[:end])
+        left = left[end:].lstrip()
+    if left and lines:
+        lines[-1] = _fitted(f"{lines[-1]} {left}", font, width_px)
+    return "\n".join(lines)
 
 
 def histogram(values: Sequence[float], bins: int, title: str, x_label: str) -> Image.Image:

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from aivj_assets import cli
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration import commands, doctor
+from aivj_assets.render import machine
 from aivj_assets_tests.builders import seed_storage, write_batch, write_manifest
 
 
@@ -73,6 +75,9 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
         (["run", "../x"], "'../x' is no batch"),
         (["run", "nosuch", "--set", "warmupFrames"], "write it as name=value"),
         (["publish", "a b"], "'a b' cannot name a pack"),
+        (["verify", "nosuch"], "There is no batch 'nosuch'"),
+        (["verify", "../x"], "'../x' is no batch"),
+        (["doctor", "--quick", "--apply"], "give one of the two"),
     ],
 )
 def test_a_user_s_mistake_is_one_line_and_status_2(
@@ -113,6 +118,52 @@ def test_ctrl_c_is_status_130_and_one_line(monkeypatch: pytest.MonkeyPatch, caps
     status, _, err = said(monkeypatch, capsys, "run", "x")
     assert (status, err.count("\n")) == (130, 1)
     assert "What is done is kept" in err
+
+
+def test_ctrl_c_in_a_command_that_makes_nothing_promises_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "doctor_and_report", interrupted)
+    status, out, err = said(monkeypatch, capsys, "doctor")
+    assert (status, out, err) == (130, "", "Stopped. Nothing was changed.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "render"),
+    [
+        ([], {}),
+        (["--retry-failed"], {"retryFailed": True}),
+        (["--set", "retryFailed=false", "--retry-failed"], {"retryFailed": True}),
+        (["--set", "warmupFrames=9", "--retry-failed"], {"warmupFrames": 9, "retryFailed": True}),
+    ],
+)
+def test_retrying_failed_presets_is_a_rendering_parameter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], render: dict[str, Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def run(_console: object, _root: object, _batch: object, options: commands.BatchOptions) -> int:
+        asked.append(options.render)
+        return 0
+
+    monkeypatch.setattr(commands, "run_and_report", run)
+    assert said(monkeypatch, capsys, "run", "pack", *arguments)[0] == 0
+    assert asked == [render]
+
+
+def test_a_batch_that_was_not_rendered_cannot_be_verified(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_manifest(DataRoot(tmp_path), "pack", ["a"])
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(machine, "this_machine", lambda _environ: None)
+    status, out, err = said(monkeypatch, capsys, "verify", "pack")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "has not been rendered to its end" in err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def gates(*arguments: str) -> tuple[int, str]:

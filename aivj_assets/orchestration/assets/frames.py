@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.frames_index import count_flags, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
@@ -180,6 +181,7 @@ def collect_frames(
             reused=job["kept"],
             failure_reasons=finished.failure_reasons,
             warnings=finished.warnings,
+            flags=count_flags(read_records(step.folder.frames_index).values()),
             duration_s=round(time.time() - job["started_epoch_s"], 3),
             index_sha256=sha256_file(step.folder.frames_index),
         )

@@ -9,6 +9,7 @@ from aivj_assets.contracts.frames_index import (
     FailedRecord,
     FrameMetrics,
     OkRecord,
+    count_flags,
     encode_record,
     frame_paths,
     id_hash,
@@ -117,3 +118,15 @@ def test_unknown_fields_and_figures_of_other_tools_are_kept(tmp_path: Path) -> N
     path.write_text(json.dumps(line) + "\n", encoding="utf-8")
     write_records(path, read_records(path).values())
     assert json.loads(path.read_bytes()) == line
+
+
+def test_flags_are_counted_over_ok_presets_and_survive_a_rewrite(tmp_path: Path) -> None:
+    records: list[OkRecord | FailedRecord] = [ok_record(f"p{number}", "pack") for number in range(3)]
+    records.append(failed_record("bad", "pack"))
+    for record, flags in zip(records, (["black", "flat"], ["flat"], None, None), strict=True):
+        if isinstance(record, OkRecord):
+            record.metrics.flags = flags
+    write_records(tmp_path / "index.jsonl", records)
+    read = read_records(tmp_path / "index.jsonl")
+    assert count_flags(read.values()) == {"black": 1, "flat": 2, "static": 0}
+    assert count_flags([]) == {"black": 0, "flat": 0, "static": 0}

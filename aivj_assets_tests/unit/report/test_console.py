@@ -5,10 +5,12 @@ import pytest
 from rich.console import Console
 
 from aivj_assets.contracts.frames_index import encode_record
+from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
 from aivj_assets.report.console import (
     BatchSummary,
+    print_checkup,
     print_gates,
     print_summary,
     read_render_progress,
@@ -50,6 +52,15 @@ def test_the_summary_of_an_accepted_batch(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert part in text, part
     assert "not accepted" not in text
+
+
+def test_the_summary_counts_presets_that_somebody_should_look_at(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    assert "ok, but look" not in shown(summarise_batch(root, BATCH), accepted=True)
+    path = root.batch(BATCH).frames_meta
+    FramesMeta.load(path).model_copy(update={"flags": {"black": 2, "flat": 0, "static": 5}}).save(path)
+    assert "black 2, static 5" in shown(summarise_batch(root, BATCH), accepted=True)
 
 
 def test_a_rejected_batch_shows_no_stale_figures_of_an_earlier_run(tmp_path: Path) -> None:
@@ -137,3 +148,16 @@ def test_an_unknown_batch_is_answered_with_the_known_ones(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"no batch 'pack' .*known: big/batch-0001, other"):
         require_batch(root, BATCH)
     require_batch(root, BatchKey("other"))
+
+
+def test_a_checkup_ends_with_its_problems_those_that_stop_named_so() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    sections = [("Machine", [("cores", "2"), ("data root", "/x/[y]/[/z]")]), ("Browser", [("browser", "none")])]
+    print_checkup(console, sections, [("No browser was found: install [one].", True), ("WebGL is slow.", False)])
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in lines if "cores" in line] == [["cores", "2"]]
+    assert any("/x/[y]/[/z]" in line for line in lines)
+    assert lines[-2:] == ["Stops rendering: No browser was found: install [one].", "Note: WebGL is slow."]
+    console = Console(file=io.StringIO(), width=120)
+    print_checkup(console, sections, [])
+    assert console.file.getvalue().endswith("Nothing stands in the way.\n")  # type: ignore[attr-defined]

@@ -10,12 +10,16 @@ from PIL import Image
 from aivj_assets.report.pictures import (
     ACCENT,
     GROUND,
+    INK,
+    PANEL,
+    Tile,
     as_markdown_image,
     bar_chart,
     contact_sheet,
     histogram,
     project_2d,
     scatter,
+    sectioned_sheet,
 )
 
 
@@ -54,6 +58,29 @@ def test_a_contact_sheet_shows_each_picture_in_its_place(tmp_path: Path) -> None
     # Below: the two that cannot be read, drawn as tiles that differ from the ground and from any picture.
     assert sheet.getpixel((4 + 64 + 20, 4 + 93 + 20)) not in [*colours, GROUND]
     assert contact_sheet(tmp_path, []).width > 0
+
+
+def test_sections_stand_below_each_other_with_their_headings(tmp_path: Path) -> None:
+    for number, colour in enumerate([(250, 0, 0), (0, 250, 0)]):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{number}.png")
+    words = Tile("broken preset", words="warp shader: undeclared identifier " * 8)
+    sections = [("two ok", [Tile("a", "0.png"), Tile("b", "1.png")]), ("black: 0", []), ("failed: 1", [words])]
+    sheet = sectioned_sheet(tmp_path, sections, columns=2)
+    plain = sectioned_sheet(tmp_path, [("", sections[0][1]), ("", [words])], columns=2)
+    assert sheet.height > plain.height
+    assert sheet.getpixel((4 + 64, sheet.height - plain.height + 10)) == (250, 0, 0)
+    # A row of headings holds the headings' colour, a tile of words its panel and nothing of the picture above.
+    rows = np.asarray(sheet)
+    inked = [(row == INK).all(axis=1).any() for row in rows]
+    runs = sum(now and not before for before, now in zip([False, *inked[:-1]], inked, strict=True))
+    assert runs == 2
+    last = rows[-90:-20]
+    assert (last == PANEL).all(axis=2).sum() > 2000
+    assert not ((last[..., 0] > 200) & (last[..., 1] < 50)).any()
+    # Words stay inside their tile, however long they are.
+    long = sectioned_sheet(tmp_path, [("", [Tile("x", words="w" * 3000), Tile("y", words="")])], columns=2)
+    right = np.asarray(long)[6:74, 4 + 128 : 4 + 128 + 4]
+    assert (right == GROUND).all()
 
 
 def test_histogram_bars_stand_for_counts() -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks of the renderer: speed beside a plain loop, a whole library, a long run."""
