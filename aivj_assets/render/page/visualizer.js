@@ -11,6 +11,7 @@ import butterchurn from "/node_modules/butterchurn/dist/butterchurn.js";
 import { PresetFailure } from "/page/failure.js";
 import { dropRepeatedCalls } from "/page/gl_calls.js";
 import { random, reseed, seedFromText } from "/page/random.js";
+import { drawInstancesTogether } from "/page/shape_batch.js";
 import { drawMeshPerPixel } from "/page/warp_mesh.js";
 
 const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
@@ -163,6 +164,7 @@ function compileWhenUsed({ constructor: { prototype } }, use, makers, after = fa
 
 function changeEngine(renderer) {
   drawMeshPerPixel(renderer.warpShader.constructor);
+  drawInstancesTogether(renderer.customShapes[0].constructor);
   compileWhenUsed(renderer.customWaveforms[0], "generateWaveform", ["createShader"], true);
   compileWhenUsed(renderer.customShapes[0], "setupShapeBuffers", ["createShader", "createBorderShader"]);
   compileWhenUsed(renderer.outputShader, "renderQuadTexture", ["createShader"]);
