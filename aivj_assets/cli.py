@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from aivj_assets.cli_bench import bench_app
-from aivj_assets.errors import EXIT_INTERRUPTED, UserError
+from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
 
 app = typer.Typer(
@@ -29,13 +29,6 @@ console = Console(soft_wrap=False)
 EXIT_FAILED, EXIT_USER = 1, 2
 STARTER_PACK = "starter"
 MAX_WORKERS = 64
-
-
-class StoppedError(SystemExit):
-    """Ctrl-C in a command that makes nothing: what there is to say was said."""
-
-    def __init__(self) -> None:
-        super().__init__(EXIT_INTERRUPTED)
 
 
 RootOption = Annotated[
@@ -173,7 +166,7 @@ def verify(
     root: RootOption = None,
 ) -> None:
     """Render a random sample of a batch again and compare with what is stored; exit status 1 when anything differs."""
-    from aivj_assets.render.machine import this_machine
+    from aivj_assets.render.machine import default_workers, this_machine
     from aivj_assets.render.verify import verify_batch
     from aivj_assets.report.console import require_batch
 
@@ -275,11 +268,6 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             settings[name] = text
     return settings
-
-
-def default_workers() -> int:
-    """Return how many browsers a command starts at once: one a core, at most 4."""
-    return max(1, min(4, os.cpu_count() or 1))
 
 
 @contextmanager

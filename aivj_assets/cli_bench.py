@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from aivj_assets.errors import EXIT_INTERRUPTED, UserError
+from aivj_assets.errors import StoppedError, UserError
 from aivj_assets.layout import write_json_atomic
 
 bench_app = typer.Typer(help="Measure the renderer on this machine.", no_args_is_help=True)
@@ -58,7 +58,7 @@ def render(
     from aivj_assets.render.bench.choose import choose_presets
     from aivj_assets.render.bench.speed import bench_render
     from aivj_assets.render.bench.tables import print_render_bench
-    from aivj_assets.render.machine import this_machine
+    from aivj_assets.render.machine import default_workers, this_machine
 
     environment = this_machine(os.environ)
     chosen = choose_presets(find_sources(source or [], environment.node_modules), presets, seed)
@@ -105,7 +105,7 @@ def library(
     from aivj_assets.layout import DataRoot
     from aivj_assets.render.bench.library import FAST, bench_library, ok_pictures
     from aivj_assets.render.bench.tables import print_library_bench
-    from aivj_assets.render.machine import this_machine
+    from aivj_assets.render.machine import default_workers, this_machine
     from aivj_assets.report.pictures import contact_sheet
 
     environment = this_machine(os.environ)
@@ -152,7 +152,7 @@ def soak(
     from aivj_assets.render.bench.choose import choose_presets
     from aivj_assets.render.bench.soak import bench_soak, distinct_presets
     from aivj_assets.render.bench.tables import print_soak_bench
-    from aivj_assets.render.machine import this_machine
+    from aivj_assets.render.machine import default_workers, this_machine
 
     distinct = distinct_presets(presets, repeat)
     environment = this_machine(os.environ)
@@ -184,11 +184,6 @@ def find_sources(named: list[Path], node_modules: Path) -> list[Path]:
 def npm_presets(node_modules: Path) -> Path:
     """Return the folder of the JSON presets that come with the web engine."""
     return node_modules / NPM_PACKAGE / "presets" / "converted"
-
-
-def default_workers() -> int:
-    """Return how many browsers at once unless told: one a core, at most four."""
-    return max(1, min(os.cpu_count() or 1, 4))
 
 
 def import_library(root: Any, folders: list[Path], *, limit: int | None, seed: int) -> list[Any]:
@@ -260,7 +255,7 @@ def finish(figures: dict[str, Any], json_file: Path | None, *, interrupted: bool
             raise UserError(f"--json {json_file} cannot be written: {error.strerror or error}.") from None
         say(f"Figures: {json_file}")
     if interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise StoppedError
 
 
 def say(text: str) -> None:

@@ -4,6 +4,13 @@
 EXIT_INTERRUPTED = 130
 
 
+class StoppedError(SystemExit):
+    """Ctrl-C in a command that said itself what became of its work."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_INTERRUPTED)
+
+
 class UserError(Exception):
     """A mistake or a missing piece that the user can mend.
 

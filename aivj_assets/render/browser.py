@@ -62,6 +62,10 @@ class BrowserStartTimeoutError(UserError):
     """A browser did not answer in time after its start: the machine may have been busy for the moment."""
 
 
+class BrowserEndedAtStartError(UserError):
+    """A browser's process ended while it started: it may have been killed, by the system for lack of memory, say."""
+
+
 class LiveBrowser:
     """A running browser with one context and one render page.
 
@@ -96,7 +100,8 @@ class LiveBrowser:
     def start(self) -> None:
         """Start driver and browser and read the WebGL renderer.
 
-        Raises `UserError` when the browser does not start, `BrowserStartTimeoutError` when it does not in time.
+        Raises `UserError` when the browser does not start, `BrowserStartTimeoutError` when it does not in time,
+        `BrowserEndedAtStartError` when its process ended on the way.
         """
         try:
             self._call(self._launch(), START_TIMEOUT_S)
@@ -113,7 +118,8 @@ class LiveBrowser:
         except _playwright_error() as error:
             self.close()
             why = explain_start_failure(str(error), self._environment, headless=self._parameters.headless)
-            raise UserError(why) from None
+            ended = "has been closed" in str(error).partition("\n")[0]
+            raise (BrowserEndedAtStartError if ended else UserError)(why) from None
         except BaseException:
             self.close()
             raise
@@ -337,8 +343,9 @@ def start_browser(
 ) -> LiveBrowser:
     """Start a browser whose WebGL2 renderer is what the parameters ask for, trying candidate flags in order.
 
-    `preferred_flags` (what worked before) are the only candidate when given. A start that timed out is tried once more
-    before the next candidate, which may be another renderer. Raises `UserError` when none serves.
+    `preferred_flags` (what worked before) are the only candidate when given. A start that timed out, or whose process
+    ended on the way, is tried once more before the next candidate, which may be another renderer. Raises `UserError`
+    when none serves.
     """
     candidates = [list(preferred_flags)] if preferred_flags is not None else _candidates(environment, parameters)
     env = launch_environment(environment.platform, parameters.renderer)
@@ -370,10 +377,11 @@ def _started(
         browser = LiveBrowser(environment, parameters, flags, env)
         try:
             browser.start()
-        except BrowserStartTimeoutError as error:
+        except (BrowserStartTimeoutError, BrowserEndedAtStartError) as error:
             if attempt == _START_ATTEMPTS:
                 raise
-            logger.warning("Trying once more: %s", error)
+            level = logging.WARNING if isinstance(error, BrowserStartTimeoutError) else logging.INFO
+            logger.log(level, "Trying once more: %s", error)
         else:
             return browser
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -17,6 +17,11 @@ def is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def default_workers() -> int:
+    """Return how many browsers a command starts at once unless told: one a core, at most 4."""
+    return max(1, min(os.cpu_count() or 1, 4))
+
+
 def this_machine(environ: Mapping[str, str]) -> RenderEnvironment:
     """Return the machine's render environment, installing the npm packages when they are missing.
 

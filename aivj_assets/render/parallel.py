@@ -50,7 +50,7 @@ def run_in_processes(
     stop = context.Event()
     ours = {process.pid for process in multiprocessing.active_children()}
     size = min(workers, len(jobs), _MOST_WORKERS)
-    executor = ProcessPoolExecutor(size, mp_context=context, initializer=_begin, initargs=(stop,))
+    executor = ProcessPoolExecutor(size, mp_context=context, initializer=begin_worker, initargs=(stop,))
     try:
         futures = [executor.submit(function, job) for job in jobs]
         _wait(futures, tick, ours)
@@ -75,7 +75,8 @@ def stop_reason() -> str | None:
     return None if parent is None or parent.is_alive() else "the command that started this no longer lives"
 
 
-def _begin(stop: Any) -> None:
+def begin_worker(stop: Any) -> None:
+    """Prepare a spawned process: `stop`, an event, ends its work (`stop_reason`); Ctrl-C does not."""
     global _stop_event  # noqa: PLW0603
     _stop_event = stop
     # Ctrl-C reaches every process of a terminal: the one that started this worker tells it to stop.

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from aivj_assets import cli, cli_bench
-from aivj_assets.errors import EXIT_INTERRUPTED, UserError
+from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 
 
 @pytest.mark.parametrize(
@@ -75,8 +74,8 @@ def test_a_temporary_folder_goes_and_a_named_one_stays(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_benchmark_keeps_its_figures_and_tells_by_its_status(tmp_path: Path) -> None:
-    with pytest.raises(typer.Exit) as ended:
+    with pytest.raises(StoppedError) as ended:
         cli_bench.finish({"ratio": 2.5}, tmp_path / "new" / "x.json", interrupted=True)
-    assert ended.value.exit_code == EXIT_INTERRUPTED
+    assert ended.value.code == EXIT_INTERRUPTED
     assert json.loads((tmp_path / "new" / "x.json").read_text(encoding="utf-8")) == {"ratio": 2.5}
     cli_bench.finish({"ratio": 2.5}, None, interrupted=False)

@@ -125,8 +125,9 @@ class PlainLoop:
         # Ctrl-C ends the driver too: that its connection closed is no news.
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         environment = self._environment
-        # The last candidate of software rendering is SwiftShader, on every platform.
-        flags = launch_flags(environment.platform, "software", headless=True, is_root=environment.is_root)[-1]
+        # The last candidate of software rendering is SwiftShader, on every platform; the features are our speed-up.
+        candidate = launch_flags(environment.platform, "software", headless=True, is_root=environment.is_root)[-1]
+        flags = [flag for flag in candidate if not flag.startswith("--enable-features=")]
         self._playwright = await async_playwright().start()
         self._browser = await self._playwright.chromium.launch(
             executable_path=str(environment.executable),

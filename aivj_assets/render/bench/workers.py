@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +13,7 @@ from typing import Any, Self
 from aivj_assets.contracts.frames_index import OkRecord
 from aivj_assets.errors import UserError
 from aivj_assets.render.environment import RenderEnvironment
+from aivj_assets.render.parallel import begin_worker, stop_reason
 from aivj_assets.render.shard import render_shard
 from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan
 
@@ -119,11 +118,8 @@ _shared: dict[str, Any] = {}
 
 
 def _begin_worker(stop: Any, done: Any, failed: Any) -> None:
-    # A terminal sends Ctrl-C to all its processes; the parent decides when a worker stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What concerns the machine was said once, by the process that started the workers.
-    logging.getLogger("aivj_assets").setLevel(logging.ERROR)
-    _shared.update(stop=stop, done=done, failed=failed)
+    begin_worker(stop)
+    _shared.update(done=done, failed=failed)
 
 
 def _render(plan: ShardPlan, environment: RenderEnvironment) -> ShardResult:
@@ -141,14 +137,7 @@ def _render(plan: ShardPlan, environment: RenderEnvironment) -> ShardResult:
         plan,
         environment=environment,
         on_record=on_record,
-        should_stop=_why_stop,
+        should_stop=stop_reason,
         on_timings=lambda preset_id, more: add_timings(timings_ms, preset_id, more),
     )
     return ShardResult(outcome, statuses, timings_ms)
-
-
-def _why_stop() -> str | None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        return "the benchmark ended"
-    return "the benchmark was interrupted" if _shared["stop"].is_set() else None

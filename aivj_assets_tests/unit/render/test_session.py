@@ -12,7 +12,13 @@ import pytest
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render import browser as browser_module
-from aivj_assets.render.browser import BrowserStartTimeoutError, LiveBrowser, PageFailedError, start_browser
+from aivj_assets.render.browser import (
+    BrowserEndedAtStartError,
+    BrowserStartTimeoutError,
+    LiveBrowser,
+    PageFailedError,
+    start_browser,
+)
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.event_loop import CallTimeoutError
 from aivj_assets.render.session import RenderSession
@@ -93,6 +99,12 @@ def test_a_browser_that_never_answers_is_told_after_two_tries(monkeypatch: pytes
     machine = install(monkeypatch, Machine([late() for _ in range(2)]))
     with pytest.raises(UserError, match="did not answer"):
         start_browser(ENVIRONMENT, RenderParameters(), ["--one"])
+    assert machine.flags == [("--one",), ("--one",)]
+
+
+def test_a_browser_that_was_killed_at_its_start_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = install(monkeypatch, Machine([BrowserEndedAtStartError("chromium does not start"), None]))
+    assert start_browser(ENVIRONMENT, RenderParameters(), ["--one"]).webgl_renderer == LLVMPIPE
     assert machine.flags == [("--one",), ("--one",)]
 
 
