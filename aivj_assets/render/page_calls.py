@@ -88,16 +88,17 @@ def has_webgl(told: Any) -> bool:
 def read_description(told: Any, webgl_renderer: str) -> PageDescription:
     """Return what `__aivj_describe` told as a description; `webgl_renderer` stands in where the page tells none.
 
-    Versions of converters, where told, stay with it: they decide pixels too.
+    Versions of converters and ways of drawing, where told, stay with it: they decide pixels too.
     """
     told = told if isinstance(told, dict) else {}
     names = {"engine": "engine", "engineVersion": "engineVersion", "pageVersion": "pageVersion"}
     names["renderer"] = "rendererUnmasked"
     fields: dict[str, Any] = {name: _short(told.get(source)) for name, source in names.items()}
     fields["renderer"] = fields["renderer"] or webgl_renderer
-    converters = told.get("converterVersions")
-    if isinstance(converters, dict) and converters:
-        fields["converterVersions"] = {_short(name): _short(converters[name]) for name in sorted(converters, key=str)}
+    for group in ("converterVersions", "drawing"):
+        values = told.get(group)
+        if isinstance(values, dict) and values:
+            fields[group] = {_short(name): _short(values[name]) for name in sorted(values, key=str)}
     return PageDescription.model_validate(fields)
 
 

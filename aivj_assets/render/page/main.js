@@ -10,12 +10,14 @@ import { installRandom } from "/page/random.js";
 import { snapshotRealm } from "/page/realm.js";
 import { renderPreset } from "/page/render.js";
 import { prepareVisualizers } from "/page/visualizer.js";
+import { WARP_MESH } from "/page/warp_mesh.js";
 
 /** Goes up whenever the same preset, parameters and renderer may give other pixels. */
 const PAGE_VERSION = "4";
 const VERSIONS = {
   engine: "butterchurn",
   engineVersion: "3.0.0-beta.5",
+  drawing: { warpMesh: WARP_MESH, anisotropicFilter: "off" },
   converterVersions: { "milkdrop-preset-utils": "0.2.1", "hlslparser-js": "0.0.1", "butterchurn-images": "2.6.7" },
 };
 

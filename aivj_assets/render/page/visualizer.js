@@ -1,17 +1,20 @@
 // One butterchurn visualizer for one preset, in a GL context of its own, and its end.
 //
-// Belongs here: building the visualizer on our canvas, true simulated time, the composite pass on demand, the
-// textures that butterchurn would load later, and giving everything back. Does not belong here: presets, frames,
-// captures (render.js, capture.js).
+// Belongs here: building the visualizer on our canvas, true simulated time, the textures that butterchurn would load
+// later, and giving everything back. Does not belong here: presets, frames, captures (render.js, capture.js), work
+// that need not be done (gl_calls.js, passes.js, compile_later.js, shape_batch.js, warp_mesh.js, spectra.js).
 //
 // Every preset gets a fresh context and a fresh visualizer: butterchurn keeps state (audio averages, feedback and
 // blur textures, frame times, GL bindings), and a preset's pictures must not depend on the one before it.
 
 import butterchurn from "/node_modules/butterchurn/dist/butterchurn.js";
 import { PresetFailure } from "/page/failure.js";
+import { compileWhenUsed } from "/page/compile_later.js";
 import { dropRepeatedCalls } from "/page/gl_calls.js";
+import { compositeOnDemand } from "/page/passes.js";
 import { random, reseed, seedFromText } from "/page/random.js";
 import { drawInstancesTogether } from "/page/shape_batch.js";
+import { rememberSpectra } from "/page/spectra.js";
 import { drawMeshPerPixel } from "/page/warp_mesh.js";
 
 const NativeOffscreenCanvas = globalThis.OffscreenCanvas;
@@ -75,51 +78,6 @@ function useTrueTime(renderer, fps) {
   };
 }
 
-/**
- * The composite pass draws to the screen only and feeds no later frame, so it is skipped unless `drawNext` is set;
- * its four random numbers are drawn all the same, or later frames would differ. Blur passes that the composite alone
- * reads are skipped with it.
- */
-function compositeOnDemand(renderer) {
-  const [drawFrame, draw] = [renderer.render.bind(renderer), renderer.renderToScreen.bind(renderer)];
-  const { getHighestBlur } = renderer.constructor;
-  renderer.drawNext = true;
-  renderer.render = function render(options) {
-    const all = this.numBlurPasses;
-    this.warpBlurPasses ??= Math.min(all, getHighestBlur(this.preset.warp));
-    if (!this.drawNext) this.numBlurPasses = this.warpBlurPasses;
-    try {
-      drawFrame(options);
-    } finally {
-      this.numBlurPasses = all;
-    }
-  };
-  renderer.renderToScreen = function renderToScreen() {
-    if (this.drawNext) draw();
-    else for (let i = 0; i < 4; i += 1) random();
-  };
-}
-
-/** What butterchurn makes of a window of audio is kept with it, where the window itself is kept (audio.js). */
-function rememberSpectra(audio) {
-  const update = audio.updateAudio.bind(audio);
-  const made = ["timeArrayL", "timeArrayR", "freqArray", "freqArrayL", "freqArrayR"];
-  audio.updateAudio = function updateAudio(both, left, right) {
-    const { heard } = both;
-    if (heard) {
-      for (let i = 0; i < made.length; i += 1) this[made[i]] = heard[made[i]];
-      return;
-    }
-    this.timeArrayL = new Int8Array(this.numSamps);
-    this.timeArrayR = new Int8Array(this.numSamps);
-    update(both, left, right);
-    if (both.kept) {
-      both.heard = {};
-      for (let i = 0; i < made.length; i += 1) both.heard[made[i]] = this[made[i]];
-    }
-  };
-}
-
 /** Uploads the built-in images now; butterchurn would do it whenever they happen to be decoded. */
 async function uploadImages(renderer, gl, extraImages) {
   const store = renderer.image;
@@ -141,27 +99,7 @@ async function uploadImages(renderer, gl, extraImages) {
   }
 }
 
-/**
- * Compiles the programs of a class when an object of it first calls `use` (or when that returned true, with `after`):
- * of the thirty that a visualizer makes, a preset draws with ten.
- */
-function compileWhenUsed({ constructor: { prototype } }, use, makers, after = false) {
-  const method = prototype[use];
-  const makes = makers.map((name) => prototype[name]);
-  for (const name of makers) prototype[name] = () => {};
-  function compile(object) {
-    if (object.compiled) return;
-    object.compiled = true;
-    for (let i = 0; i < makes.length; i += 1) makes[i].call(object);
-  }
-  prototype[use] = function compiledFirst(...args) {
-    if (!after) compile(this);
-    const result = method.apply(this, args);
-    if (after && result) compile(this);
-    return result;
-  };
-}
-
+/** Changes the engine's classes for the life of the page, given one renderer. */
 function changeEngine(renderer) {
   drawMeshPerPixel(renderer.warpShader.constructor);
   drawInstancesTogether(renderer.customShapes[0].constructor);

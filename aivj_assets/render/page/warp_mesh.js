@@ -6,6 +6,7 @@
 // blocks: more than three times the pixels, and half of all GL time. Here every pixel interpolates the three corners
 // of its mesh triangle itself: the same coordinates up to the last bit of a float.
 
+/** How the mesh is interpolated: part of the pixel parameters, as the last bit of a colour may differ. */
 export const WARP_MESH = "per-pixel";
 const NAME = "aivj_mesh";
 // Beyond the units that butterchurn and a preset's own textures use; every WebGL 2 has 32.
