@@ -75,8 +75,8 @@ def check_renderer(report: BrowserReport, expected: PageDescription, parameters:
             "frames of two renderers are never mixed. Free the GPU, or run again so that the batch is planned anew."
         )
     raise UserError(
-        f"The render page is {_name(report.page)}, the batch was planned with {_name(expected)}: run again, so "
-        "that the batch is planned anew."
+        f"The render page is another one than the batch was planned with ({_differences(report.page, expected)}): run "
+        "again, so that the batch is planned anew."
     )
 
 
@@ -101,5 +101,8 @@ def describe_renderer(environment: RenderEnvironment, parameters: RenderParamete
     return report
 
 
-def _name(page: PageDescription) -> str:
-    return f"{page.engine or 'unnamed'} {page.engine_version} page {page.page_version}".strip()
+def _differences(page: PageDescription, expected: PageDescription) -> str:
+    """Name the fields that two descriptions differ in: `pageVersion 4 in place of 3`."""
+    now, before = page.to_json(), expected.to_json()
+    names = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+    return "; ".join(f"{name} {now.get(name) or 'untold'} in place of {before.get(name) or 'untold'}" for name in names)

@@ -5,7 +5,32 @@
 // running equations.
 
 const CALL = /\b(loop|assign)\s*\(/i;
+const CALLS = new RegExp(CALL.source, "gi");
+const MAX_CALLS = 1000;
 const COMMENT = /\/\*[^]*?(\*\/|$)|\/\/[^\n]*/g;
+
+/** The text as the engine's compiler reads it, comments left out: two backslashes begin one too, to the line's end. */
+export function withoutComments(source) {
+  if (!/\/[/*]|\\\\/.test(source)) return source;
+  let out = "";
+  let inLine = false;
+  let inBlock = false;
+  for (let i = 0; i < source.length; i += 1) {
+    const two = source[i] + (source[i + 1] ?? "");
+    if (source[i] === "\n" || two === "\r\n") inLine = false;
+    if (inBlock && two === "*/") {
+      inBlock = false;
+      i += 1;
+    } else if (two === "\\\\" || two === "//") {
+      inLine = true;
+      i += 1;
+    } else if (two === "/*") {
+      inBlock = true;
+      i += 1;
+    } else if (!inLine && !inBlock) out += source[i];
+  }
+  return out;
+}
 
 /** The index of the ")" that closes the "(" at `open`; -1 when there is none. */
 function closing(text, open) {
@@ -38,9 +63,13 @@ function countedLoop(count, body, number) {
   return `exec2(${left} = floor(${count}), if(above(${left}, 0), ${turns}, 0))`;
 }
 
-/** The same equations with loop and assign written in other words; texts without them come back untouched. */
+/**
+ * The same equations with loop and assign written in other words; texts without them come back untouched. Throws an
+ * Error for more than 1,000 of them: each costs a walk over the text, and real presets have 14 at most.
+ */
 export function mendEquations(source) {
   if (!CALL.test(source)) return source;
+  if (source.match(CALLS).length > MAX_CALLS) throw new Error(`more than ${MAX_CALLS} times loop or assign`);
   let text = source.replace(COMMENT, " ");
   let number = 0;
   for (let match = CALL.exec(text); match; match = CALL.exec(text)) {

@@ -9,6 +9,7 @@ import { assembleShader, countAssignments } from "/page/glsl.js";
 import { preprocess } from "/page/hlsl_macros.js";
 import { DECLARATIONS, MACROS, libraryFor, typeOfUniform } from "/page/hlsl_prelude.js";
 import { rewriteSource } from "/page/hlsl_rewrite.js";
+import { tooNested } from "/page/nesting.js";
 
 const FAILED = new Set(["", "parsing failed", "code generation failed"]);
 
@@ -82,7 +83,10 @@ export function convertShader(source, stage, warnings) {
   if (source === "") return "";
   let rewritten = null;
   try {
-    const parts = splitBody(preprocess(source, MACROS));
+    const expanded = preprocess(source, MACROS);
+    const refused = tooNested(expanded);
+    if (refused) throw new Error(refused);
+    const parts = splitBody(expanded);
     if (parts) rewritten = rewriteSource(parts, warnings);
   } catch (error) {
     refuse(stage, error.message);

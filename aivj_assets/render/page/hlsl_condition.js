@@ -2,6 +2,11 @@
 //
 // Belongs here: text without macros → number. Does not belong here: macros and `defined` (hlsl_macros.js).
 
+import { tooNested } from "/page/nesting.js";
+
+/** Each bracket costs as many calls as there are kinds of operators. */
+const MAX_DEPTH = 100;
+
 const PARTS = [
   /(0[xX][\da-fA-F]+|\d+\.?\d*|\.\d+)[uUlLfF]*(?![\w.])/, // a number
   /([A-Za-z_]\w*)/, // a name
@@ -50,6 +55,8 @@ function tokensOf(text) {
 
 /** The value of `text`; throws for what is no expression, a division by zero included. */
 export function evaluate(text) {
+  const refused = tooNested(text, MAX_DEPTH);
+  if (refused) throw new Error(refused);
   const tokens = tokensOf(text);
   let at = 0;
   const take = (wanted) => {

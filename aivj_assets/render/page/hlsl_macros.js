@@ -9,14 +9,24 @@ import { evaluate } from "/page/hlsl_condition.js";
 const TOKEN = /[A-Za-z_]\w*|\d[\w.]*|\.\d\w*|[^]/g;
 const NAME = /^[A-Za-z_]\w*$/;
 const MAX_DEPTH = 40;
-const MAX_LENGTH = 400000;
+// Characters read at all levels of expansion together; real presets come to 5,606.
+const MAX_WORK = 400000;
+
+class Budget {
+  left = MAX_WORK;
+
+  spend(characters) {
+    this.left -= characters;
+    if (this.left < 0) throw new Error("the shader's macros grow without end");
+  }
+}
 
 export function stripComments(source) {
   return source.replace(/\/\*[^]*?(\*\/|$)|\/\/[^\n]*/g, (found) => found.replace(/[^\n]+/g, " "));
 }
 
 /** The arguments of a call whose "(" is at tokens[start]; null when there is no complete call. */
-function readArguments(tokens, start) {
+function readArguments(tokens, start, budget) {
   let at = start;
   while (at < tokens.length && /^\s$/.test(tokens[at])) at += 1;
   if (tokens[at] !== "(") return null;
@@ -25,6 +35,7 @@ function readArguments(tokens, start) {
   let current = "";
   for (; at < tokens.length; at += 1) {
     const token = tokens[at];
+    budget.spend(token.length);
     if (token === "(" && depth++ === 0) continue;
     if (token === ")") {
       depth -= 1;
@@ -38,16 +49,19 @@ function readArguments(tokens, start) {
   return null;
 }
 
-function substitute(macro, args) {
+function substitute(macro, args, budget) {
   const byName = new Map(macro.parameters.map((name, i) => [name, args[i] ?? ""]));
-  const body = macro.body.match(TOKEN) || [];
-  return body
-    .map((token) => (byName.has(token) ? byName.get(token) : token))
-    .join("")
-    .replace(/\s*##\s*/g, "");
+  let out = "";
+  for (const token of macro.body.match(TOKEN) || []) {
+    const put = byName.has(token) ? byName.get(token) : token;
+    budget.spend(put.length);
+    out += put;
+  }
+  return out.replace(/\s*##\s*/g, "");
 }
 
-function expand(text, macros, hidden, depth) {
+function expand(text, macros, hidden, depth, budget) {
+  budget.spend(text.length);
   if (depth > MAX_DEPTH) return text;
   const tokens = text.match(TOKEN) || [];
   let out = "";
@@ -60,17 +74,16 @@ function expand(text, macros, hidden, depth) {
     }
     const inside = new Set([...hidden, token]);
     if (!macro.parameters) {
-      out += expand(macro.body, macros, inside, depth + 1);
+      out += expand(macro.body, macros, inside, depth + 1, budget);
       continue;
     }
-    const call = readArguments(tokens, i + 1);
+    const call = readArguments(tokens, i + 1, budget);
     if (!call) {
       out += token;
       continue;
     }
-    const args = call.args.map((arg) => expand(arg, macros, hidden, depth + 1));
-    out += expand(substitute(macro, args), macros, inside, depth + 1);
-    if (out.length > MAX_LENGTH) throw new Error("the shader's macros grow without end");
+    const args = call.args.map((arg) => expand(arg, macros, hidden, depth + 1, budget));
+    out += expand(substitute(macro, args, budget), macros, inside, depth + 1, budget);
     i = call.end - 1;
   }
   return out;
@@ -96,13 +109,13 @@ function nameAfter(directive, rest) {
   return name;
 }
 
-function holds(condition, macros) {
+function holds(condition, macros, budget) {
   const known = condition.replace(/\bdefined\b\s*(?:\(\s*([A-Za-z_]\w*)\s*\)|([A-Za-z_]\w*))/g, (_, inner, bare) =>
     macros.has(inner ?? bare) ? " 1 " : " 0 ",
   );
   try {
     if (/\bdefined\b/.test(known)) throw new Error("defined wants a name");
-    return evaluate(expand(known, macros, new Set(), 0)) !== 0;
+    return evaluate(expand(known, macros, new Set(), 0, budget)) !== 0;
   } catch (error) {
     throw new Error(`#if ${condition.trim().slice(0, 60)}: ${error.message}`);
   }
@@ -111,11 +124,11 @@ function holds(condition, macros) {
 const CONDITIONALS = new Set(["if", "ifdef", "ifndef", "elif", "else", "endif"]);
 
 /** Follows #if, #ifdef, #ifndef, #elif, #else, #endif; `on`: whether the lines before it are in use. */
-function branch(name, rest, stack, macros, on) {
+function branch(name, rest, stack, macros, on, budget) {
   if (name === "if" || name === "ifdef" || name === "ifndef") {
     // What is left out anyway is not asked, it may be anything.
     let taken = !on;
-    if (on) taken = name === "if" ? holds(rest, macros) : macros.has(nameAfter(name, rest)) === (name === "ifdef");
+    if (on) taken = name === "if" ? holds(rest, macros, budget) : macros.has(nameAfter(name, rest)) === (name === "ifdef");
     stack.push({ on: on && taken, taken, closed: false });
     return;
   }
@@ -123,7 +136,7 @@ function branch(name, rest, stack, macros, on) {
   if (!top || (top.closed && name !== "endif")) throw new Error(`#${name} without #if`);
   if (name === "endif") stack.pop();
   else {
-    top.on = !top.taken && (name === "else" || holds(rest, macros));
+    top.on = !top.taken && (name === "else" || holds(rest, macros, budget));
     top.taken = top.taken || top.on;
     top.closed = name === "else";
   }
@@ -139,10 +152,11 @@ function obey(name, rest, macros) {
 export function preprocess(source, predefined) {
   const macros = new Map(predefined.map(([name, parameters, body]) => [name, { parameters, body }]));
   const stack = [];
+  const budget = new Budget();
   let out = "";
   let pending = "";
   const flush = () => {
-    out += expand(pending, macros, new Set(), 0);
+    out += expand(pending, macros, new Set(), 0, budget);
     pending = "";
   };
   for (const line of stripComments(source)
@@ -156,7 +170,7 @@ export function preprocess(source, predefined) {
     }
     flush();
     const [, name, rest] = directive;
-    if (CONDITIONALS.has(name)) branch(name, rest, stack, macros, on);
+    if (CONDITIONALS.has(name)) branch(name, rest, stack, macros, on, budget);
     else if (on) obey(name, rest, macros);
   }
   if (stack.length > 0) throw new Error("an #if without #endif");

@@ -3,11 +3,13 @@
 // Belongs here: installing them, one call after the other, the result's shape, cleaning up after a preset. Does not
 // belong here: rendering (render.js).
 
+import { installSafeCompiler } from "/page/eel_wasm.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { startParser } from "/page/hlsl.js";
 import { readParameters } from "/page/parameters.js";
 import { installRandom } from "/page/random.js";
 import { snapshotRealm } from "/page/realm.js";
+import { reduceRealm } from "/page/reduce_realm.js";
 import { renderPreset } from "/page/render.js";
 import { prepareVisualizers } from "/page/visualizer.js";
 import { WARP_MESH } from "/page/warp_mesh.js";
@@ -109,9 +111,11 @@ function offer(name, value) {
 }
 
 installRandom();
+installSafeCompiler();
 await startParser();
 // Without WebGL 2 the page still opens: describe() says so and every preset fails with a reason.
 await prepareVisualizers().catch(() => {});
+reduceRealm();
 realm = snapshotRealm();
 offer("__aivj_describe", describe);
 offer("__nw_dumpPresetFrames", dumpPresetFrames);

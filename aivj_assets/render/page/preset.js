@@ -3,9 +3,11 @@
 // Belongs here: telling JSON from .milk, checking and completing a JSON preset, the textures that shaders ask for.
 // Does not belong here: .milk (milk.js) and its shaders (hlsl.js), what equations may hold (script.js).
 
-import { mendEquations } from "/page/eel.js";
+import { mendEquations, withoutComments } from "/page/eel.js";
 import { PresetFailure, describeError } from "/page/failure.js";
+import { boundLoops } from "/page/glsl_loops.js";
 import { convertMilk } from "/page/milk.js";
+import { tooNested } from "/page/nesting.js";
 import { checkScript } from "/page/script.js";
 import { EXTRA_TEXTURES, declareSize } from "/page/textures.js";
 
@@ -34,18 +36,36 @@ function isObject(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
+function refuseEquations(what, why) {
+  throw new PresetFailure("preset-load-failed", `${what}: ${why}`);
+}
+
 function allowedScript(text, what) {
   const { text: checked, offence } = checkScript(text);
-  if (offence)
-    throw new PresetFailure("preset-load-failed", `${what}: not allowed in a preset's equations: ${offence}`);
+  if (offence) refuseEquations(what, `not allowed in a preset's equations: ${offence}`);
+  const refused = tooNested(checked);
+  if (refused) refuseEquations(what, refused);
   return checked;
+}
+
+function mendedEquations(text, what) {
+  let mended = text;
+  try {
+    mended = mendEquations(text);
+  } catch (error) {
+    refuseEquations(what, error.message);
+  }
+  const refused = tooNested(withoutComments(mended));
+  if (refused) refuseEquations(what, refused);
+  return mended;
 }
 
 function copyEquations(from, to, names, suffix, what) {
   for (const name of names) {
     const text = from[`${name}_${suffix}`] ?? "";
     if (typeof text !== "string") throw new PresetFailure("preset-load-failed", `${what}.${name}_${suffix} is no text`);
-    to[`${name}_${suffix}`] = suffix === "eel" ? mendEquations(text) : allowedScript(text, `${what}.${name}_${suffix}`);
+    const check = suffix === "eel" ? mendedEquations : allowedScript;
+    to[`${name}_${suffix}`] = check(text, `${what}.${name}_${suffix}`);
   }
 }
 
@@ -75,7 +95,11 @@ function slots(list, suffix, what) {
 function shaderText(value, stage) {
   if (value === undefined || value === null) return "";
   if (typeof value !== "string") throw new PresetFailure("preset-load-failed", `${stage} is no text`);
-  return withTextureSizes(value.trim());
+  try {
+    return withTextureSizes(boundLoops(value.trim()));
+  } catch (error) {
+    throw new PresetFailure("shader-compile-failed", `${stage} shader: ${error.message}`);
+  }
 }
 
 /** MilkDrop gives texsize_name for every texture; presets converted to JSON use it without declaring it. */

@@ -1,10 +1,10 @@
 // Presets are untrusted code that runs in this page's realm: what they may have changed is put back after each.
 //
 // Belongs here: a snapshot of the global object and of the language's built-ins, restoring it, and stopping timers
-// that a preset left behind. Does not belong here: network and files (the content security policy and the session
-// that serves the page), endless loops (the session's watchdog).
+// that a preset left behind. Does not belong here: what is frozen or gone for the page's life (reduce_realm.js), network
+// and files (the content security policy and the session that serves the page), endless loops (the session's watchdog).
 
-const { getOwnPropertyDescriptor, defineProperty, is } = Object;
+const { getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf, defineProperty, is } = Object;
 const { ownKeys, deleteProperty } = Reflect;
 const nativeSetTimeout = globalThis.setTimeout.bind(globalThis);
 const nativeClearTimeout = globalThis.clearTimeout.bind(globalThis);
@@ -48,7 +48,8 @@ const WATCHED = [
   "EventTarget",
 ];
 
-function watchedObjects() {
+/** The objects that are compared after each preset and hence must stay changeable. */
+export function watchedObjects() {
   const found = [globalThis, Math, JSON, Reflect, WebAssembly, performance, console];
   for (const name of WATCHED) {
     const constructor = globalThis[name];
@@ -72,7 +73,7 @@ export function snapshotRealm() {
   const remembered = watchedObjects().map((object) => {
     const properties = new Map();
     for (const key of ownKeys(object)) properties.set(key, getOwnPropertyDescriptor(object, key));
-    return { object, properties };
+    return { object, properties, prototype: getPrototypeOf(object) };
   });
   const globals = new Set();
   let lastTimer = nativeSetTimeout(() => {}, 0);
@@ -101,7 +102,15 @@ export function snapshotRealm() {
       stopTimers();
       const stuck = [];
       const mended = [];
-      for (const { object, properties } of remembered) {
+      for (const { object, properties, prototype } of remembered) {
+        if (getPrototypeOf(object) !== prototype) {
+          mended.push("a prototype");
+          try {
+            setPrototypeOf(object, prototype);
+          } catch {
+            stuck.push("a prototype");
+          }
+        }
         for (const key of ownKeys(object)) {
           if (properties.has(key) || (object === globalThis && globals.has(key))) continue;
           if (object !== globalThis) mended.push(String(key));

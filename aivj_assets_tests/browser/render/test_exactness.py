@@ -74,7 +74,7 @@ MILK_KINDS = {
 FAILING = {
     "no-such-function": "[preset00]\nper_frame_1=q1=nosuch(1);\n",
     "broken-shader": "[preset00]\nMILKDROP_PRESET_VERSION=201\nPSVERSION=2\ncomp_1=`shader_body { ret = nonsense; }\n",
-    "fails-later": "[preset00]\nper_frame_1=q1=megabuf(if(above(frame,12),log(-1),0));\n",
+    "fails-later": '{"baseVals":{},"init_eqs_str":"","frame_eqs_str":"if (a.frame > 12) memcpy(5, 0, 0, 1);"}',
 }
 
 
@@ -133,7 +133,8 @@ def test_frames_do_not_depend_on_what_surrounds_a_preset(
         batch = make_batch(name)
         for preset_id in order:
             content = chosen_presets[preset_id]
-            batch.add(preset_id, content, rel_path=None if isinstance(content, Path) else f"pack/{preset_id}.milk")
+            is_milk = isinstance(content, str) and content.startswith("[")
+            batch.add(preset_id, content, rel_path=f"pack/{preset_id}.milk" if is_milk else None)
         return batch
 
     def plans_of(batch: Any, **changes: Any) -> list[Any]:
