@@ -26,6 +26,7 @@ const MACROS = [
   ["GL_ES", null, "1"],
   ["GL_FRAGMENT_PRECISION_HIGH", null, "1"],
   ["__VERSION__", null, "300"],
+  ...Array.from({ length: 32 }, (_, i) => [`q${i + 1}`, null, `q${i + 1}`]), // the engine's, which #ifdef may ask for
 ];
 
 const COMPARISONS = {

@@ -51,6 +51,7 @@ const WATCHED = [
 /** The objects that are compared after each preset and hence must stay changeable. */
 export function watchedObjects() {
   const found = [globalThis, Math, JSON, Reflect, WebAssembly, performance, console];
+  found.push(document, navigator, location, screen, crypto);
   for (const name of WATCHED) {
     const constructor = globalThis[name];
     if (typeof constructor !== "function") continue;

@@ -158,7 +158,8 @@ def test_deep_nesting_is_refused_by_a_count(outcomes: Callable[..., Outcomes]) -
     presets["fair-statements"] = eel_json("q1=q1+1;" * 2000)
     presets["long"] = eel_json("q1=1;" * 50_000)
     found = outcomes(presets)
-    assert {name: outcome for name, outcome in found.items() if name.startswith("fair") and not isinstance(outcome, bytes)} == {}  # fmt: skip
+    refused = {name: outcome for name, outcome in found.items() if isinstance(outcome, FailedRecord)}
+    assert [name for name in refused if name.startswith("fair")] == []
     for name in NESTED:
         record = found[f"deep-{name}"]
         assert isinstance(record, FailedRecord), name
@@ -195,7 +196,8 @@ LEFT_BEHIND = {
     "open": "open('about:blank');",
 }
 FIND_NOTES = (
-    "var found = Math.sin.note || Promise.prototype.then.note || Intl.note || name || (globalThis.localStorage || {}).note;"
+    "var found = Math.sin.note || Promise.prototype.then.note || Intl.note || globalThis.name;"
+    "var kept = globalThis.localStorage || {}; found = found || kept.note;"
     "if (found || document.cookie) throw new Error('found a note');"
 )
 
@@ -206,7 +208,7 @@ def test_nothing_is_left_for_the_next_preset(
     good = js_preset("a.wave_r = 0.5 + 0.5 * Math.sin(a.time) + rand(100) / 1000;", init_eqs_str=FIND_NOTES)
     good_milk = milk("per_frame_1=wave_r=rand(100)/100; megabuf(1)=megabuf(1)+1; wave_x=megabuf(1)*0.1;")
     presets = {"good": good, "good-milk": good_milk}
-    for name, text in (LEFT_BEHIND | {"name": "name = 'note';"}).items():
+    for name, text in (LEFT_BEHIND | {"name": "globalThis.name = 'note';"}).items():
         presets |= {name: js_preset("", init_eqs_str=text), f"after-{name}": good, f"milk-after-{name}": good_milk}
     found = outcomes(presets, environment=lax_environment)
     assert isinstance(found["good"], bytes)
@@ -214,5 +216,7 @@ def test_nothing_is_left_for_the_next_preset(
     for name in [*LEFT_BEHIND, "name"]:
         assert found[f"after-{name}"] == found["good"], name
         assert found[f"milk-after-{name}"] == found["good-milk"], name
-        if name not in {"notes", "name"}:
-            assert isinstance(found[name], FailedRecord), name
+    for name in ("math-prototype", "array-prototype", "function-prototype"):
+        record = found[name]
+        assert isinstance(record, FailedRecord), name
+        assert "tampered with" in (record.error_text or "")
