@@ -128,7 +128,8 @@ function branch(name, rest, stack, macros, on, budget) {
   if (name === "if" || name === "ifdef" || name === "ifndef") {
     // What is left out anyway is not asked, it may be anything.
     let taken = !on;
-    if (on) taken = name === "if" ? holds(rest, macros, budget) : macros.has(nameAfter(name, rest)) === (name === "ifdef");
+    const isDefined = () => macros.has(nameAfter(name, rest));
+    if (on) taken = name === "if" ? holds(rest, macros, budget) : isDefined() === (name === "ifdef");
     stack.push({ on: on && taken, taken, closed: false });
     return;
   }

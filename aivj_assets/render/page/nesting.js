@@ -5,7 +5,7 @@
 // and the HLSL parser recurse; where their stack ends depends on what the browser had optimised by then, so the same
 // preset would fail or not by what was rendered before it.
 
-// Real presets reach 114 and 677.
+// Real presets reach 114 and 677; the shallowest stack ends between 900 and 1,500 calls of EEL within one another.
 const MAX_DEPTH = 500;
 const MAX_PARTS = 40000;
 

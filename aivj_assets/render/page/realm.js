@@ -1,8 +1,9 @@
 // Presets are untrusted code that runs in this page's realm: what they may have changed is put back after each.
 //
 // Belongs here: a snapshot of the global object and of the language's built-ins, restoring it, and stopping timers
-// that a preset left behind. Does not belong here: what is frozen or gone for the page's life (reduce_realm.js), network
-// and files (the content security policy and the session that serves the page), endless loops (the session's watchdog).
+// that a preset left behind. Does not belong here: what is frozen or gone for the page's life (reduce_realm.js),
+// network and files (the content security policy and the session that serves the page), endless loops (the session's
+// watchdog).
 
 const { getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf, defineProperty, is } = Object;
 const { ownKeys, deleteProperty } = Reflect;
