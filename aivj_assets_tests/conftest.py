@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,12 @@ from aivj_assets.render.environment import BrowserReport, RenderEnvironment
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import RenderPlan, plan_rendering
 from aivj_assets.render.web_engine import PAGE_DIR, WebEngine, ensure_web_engine
+
+
+def pytest_configure() -> None:
+    """Let the commands under test hear Ctrl-C: a job in a script's background inherits that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
