@@ -258,6 +258,10 @@ class BatchDir:
         """Index lines of a rendering that is under way, one file a shard."""
         return self.path / "frames-shards"
 
+    def logged_records(self) -> int:
+        """Return how many whole lines the shard logs hold: how far a rendering under way has come."""
+        return sum(path.read_bytes().count(b"\n") for path in self.shard_logs_dir.glob("*.jsonl"))
+
     @property
     def render_plan(self) -> Path:
         """How many presets the rendering under way has to do: {total, todo}."""

@@ -30,7 +30,14 @@ from aivj_assets.render.page_calls import (
     read_description,
 )
 from aivj_assets.render.page_host import PageHost
-from aivj_assets.render.processes import find_browser_process, is_alive, kill_processes, process_tree, temporary_folders
+from aivj_assets.render.processes import (
+    child_of_ours,
+    find_browser_process,
+    is_alive,
+    kill_processes,
+    process_tree,
+    temporary_folders,
+)
 from aivj_assets.render.start_failure import explain_start_failure, renderer_advice
 
 logger = logging.getLogger(__name__)
@@ -107,7 +114,7 @@ class LiveBrowser:
             self._call(self._launch(), START_TIMEOUT_S)
             self._process = find_browser_process(self._marker)
             self._temporary = temporary_folders(self._process) if self._process else []
-            self._driver = _child_of_ours(self._process)
+            self._driver = child_of_ours(self._process)
             self.webgl_renderer = self._call(self._read_webgl_renderer(), PAGE_TIMEOUT_S)
         except CallTimeoutError:
             self.close()
@@ -115,7 +122,7 @@ class LiveBrowser:
                 f"{self._environment.executable} did not answer within {START_TIMEOUT_S:.0f} s of its start: "
                 "close other programs and try again, or name another browser with AIVJ_CHROMIUM."
             ) from None
-        except _playwright_error() as error:
+        except playwright_error() as error:
             self.close()
             why = explain_start_failure(str(error), self._environment, headless=self._parameters.headless)
             ended = "has been closed" in str(error).partition("\n")[0]
@@ -130,22 +137,22 @@ class LiveBrowser:
             self._call(self._open_page(), timeout_s)
         except (CallTimeoutError, TimeoutError):
             raise BrowserDiedError("the browser did not load the render page in time") from None
-        except _playwright_error() as error:
+        except playwright_error() as error:
             raise self._page_error(error) from None
 
     def close(self) -> None:
         """End page, browser and driver, by force where they do not answer; no process of theirs stays."""
         process = self._process or find_browser_process(self._marker)
-        driver = self._driver or _child_of_ours(process)
+        driver = self._driver or child_of_ours(process)
         tree = process_tree(process) if process else []
         try:
             if self._browser is not None and tree:
-                with contextlib.suppress(CallTimeoutError, _playwright_error()):
+                with contextlib.suppress(CallTimeoutError, playwright_error()):
                     self._call(self._browser.close(), CLOSE_TIMEOUT_S)
             self._kill(tree)
             if self._playwright is not None:
                 # The driver removes the temporary profile once it has seen the browser end.
-                with contextlib.suppress(CallTimeoutError, _playwright_error()):
+                with contextlib.suppress(CallTimeoutError, playwright_error()):
                     self._call(self._playwright.stop(), CLOSE_TIMEOUT_S)
         finally:
             self._kill(tree)
@@ -182,7 +189,7 @@ class LiveBrowser:
             told = self._call(self._page.evaluate(DESCRIBE_JS), timeout_s)
         except CallTimeoutError:
             raise BrowserDiedError("the render page does not answer") from None
-        except _playwright_error() as error:
+        except playwright_error() as error:
             raise self._page_error(error) from None
         if self.host.is_own and not has_webgl(told):
             raise PageFailedError("the browser gives the render page no WebGL2 any more")
@@ -196,7 +203,7 @@ class LiveBrowser:
         self.last_stage = ""
         try:
             return self._call(self._call_dump(payload), timeout_s, watch=watch, watch_every_s=0.5)
-        except _playwright_error() as error:
+        except playwright_error() as error:
             raise self._page_error(error) from None
 
     # ------------------------------------------------------------------ on the loop
@@ -288,7 +295,7 @@ class LiveBrowser:
                 answer.cancelled() or answer.exception()  # read it, or asyncio logs it as lost
 
     async def _on_request(self, route: Any) -> None:
-        with contextlib.suppress(_playwright_error()):  # the page may be gone
+        with contextlib.suppress(playwright_error()):  # the page may be gone
             if self.host.is_own and route.request.is_navigation_request() and not self._navigating:
                 # A preset's doing. "aborted" leaves the page as it is; other codes would show an error page.
                 await route.abort("aborted")
@@ -303,7 +310,7 @@ class LiveBrowser:
                 await route.abort("blockedbyclient")
 
     async def _on_web_socket(self, socket: Any) -> None:
-        with contextlib.suppress(_playwright_error()):
+        with contextlib.suppress(playwright_error()):
             if self.host.passes(socket.url):
                 socket.connect_to_server()
             else:
@@ -311,7 +318,7 @@ class LiveBrowser:
 
     async def _close_popup(self, page: Any) -> None:
         if self._page is not None and page is not self._page:
-            with contextlib.suppress(_playwright_error()):
+            with contextlib.suppress(playwright_error()):
                 await page.close()
 
     async def _on_progress(self, _source: Any, value: Any) -> None:
@@ -393,16 +400,8 @@ def _candidates(environment: RenderEnvironment, parameters: RenderParameters) ->
     )
 
 
-def _child_of_ours(process: psutil.Process | None) -> psutil.Process | None:
-    """Return the ancestor of `process` that this process started: Playwright's driver."""
-    with contextlib.suppress(psutil.Error):
-        while process is not None and process.ppid() != os.getpid():
-            process = process.parent()
-        return process
-    return None
-
-
-def _playwright_error() -> type[Exception]:
+def playwright_error() -> type[Exception]:
+    """Return what Playwright raises; it is imported late, as it takes its time."""
     from playwright.async_api import Error
 
     return Error

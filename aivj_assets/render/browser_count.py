@@ -160,14 +160,13 @@ def _copy_presets(root: DataRoot, presets: Sequence[Path]) -> tuple[ShardPreset,
 def _try_count(bench: _Bench, browsers: int, on_progress: OnProgress) -> CountTrial:
     started_s = time.monotonic()
     plans = [_plan(bench, browsers, worker) for worker in range(browsers)]
-    logs = [plan.batch_dir.shard_logs_dir / f"{plan.name}.jsonl" for plan in plans]
     total = browsers * len(bench.presets)
     peak_bytes = 0
     next_memory_s = 0.0
 
     def tick(workers: Sequence[int]) -> None:
         nonlocal peak_bytes, next_memory_s
-        on_progress(browsers, sum(log.read_bytes().count(b"\n") for log in logs if log.exists()), total)
+        on_progress(browsers, sum(plan.batch_dir.logged_records() for plan in plans), total)
         if time.monotonic() >= next_memory_s:
             peak_bytes = max([peak_bytes, *map(tree_bytes, workers)])
             next_memory_s = time.monotonic() + _MEMORY_EVERY_S

@@ -8,6 +8,7 @@ of the tree that must go.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,15 @@ def find_browser_process(marker: str, ancestor: psutil.Process | None = None) ->
             command = process.cmdline()
             if marker in command and not any(part.startswith("--type=") for part in command):
                 return process
+    return None
+
+
+def child_of_ours(process: psutil.Process | None) -> psutil.Process | None:
+    """Return the ancestor of `process` (or itself) that this process started; None when there is none."""
+    with contextlib.suppress(psutil.Error):
+        while process is not None and process.ppid() != os.getpid():
+            process = process.parent()
+        return process
     return None
 
 

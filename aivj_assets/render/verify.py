@@ -29,7 +29,7 @@ from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.parallel import run_in_processes, stop_reason
 from aivj_assets.render.probe import describe_renderer
-from aivj_assets.render.resume import TRANSIENT_REASONS, plan_shards
+from aivj_assets.render.resume import TRANSIENT_REASONS, absorb_shard_logs, plan_shards
 from aivj_assets.render.shard import render_shard
 from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan, ShardPreset
 
@@ -80,13 +80,11 @@ class VerifyReport(ContractModel):
         kinds = Counter(difference.kind for difference in self.differences)
         same = len(self.checked) - len(self.differences)
         counts = "".join(f", {kind} {count}" for kind, count in kinds.most_common())
-        left = self.presets - self.comparable
         lines.append(
             f"Batch {self.batch}: {same} of {len(self.checked)} presets are as stored{counts} "
             f"({self.duration_s:.0f} s, seed {self.seed})."
         )
-        if self.presets > self.comparable:
-            left = self.presets - self.comparable
+        if left := self.presets - self.comparable:
             lines.append(f"{left} of {self.presets} presets have no record of this rendering: run the batch.")
         return lines
 
@@ -255,14 +253,13 @@ def _render(
     progress: Callable[[int, int], None],
 ) -> dict[str, Record]:
     total = sum(len(shard.presets) for shard in shards)
-    logs = [fresh_dir.shard_logs_dir / f"{shard.name}.jsonl" for shard in shards]
 
     def tick(_pids: Sequence[int]) -> None:
-        progress(sum(path.read_bytes().count(b"\n") for path in logs if path.exists()), total)
+        progress(fresh_dir.logged_records(), total)
 
     progress(0, total)
     run_in_processes(partial(_render_one_shard, environment=environment), shards, workers=workers, tick=tick)
-    records = {key: record for path in logs for key, record in read_records(path).items()}
+    records = absorb_shard_logs(fresh_dir)
     progress(len(records), total)
     return records
 

@@ -168,7 +168,7 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
     if plan is None:
         return None
     try:
-        done = sum(path.read_bytes().count(b"\n") for path in folder.shard_logs_dir.glob("*.jsonl"))
+        done = folder.logged_records()
     except OSError:
         return None
     return min(done, plan.todo), plan.todo

@@ -22,12 +22,13 @@ from aivj_assets.contracts.preset_file import PresetText, read_preset_file
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render.bench.choose import BenchPreset
+from aivj_assets.render.browser import playwright_error
 from aivj_assets.render.chromium import classify_renderer, launch_flags
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.event_loop import CallTimeoutError, EventLoopThread
 from aivj_assets.render.page_calls import WEBGL_RENDERER_JS
 from aivj_assets.render.page_host import CONTENT_SECURITY_POLICY, ORIGIN, PageHost
-from aivj_assets.render.processes import find_browser_process, kill_processes, process_tree
+from aivj_assets.render.processes import child_of_ours, find_browser_process, kill_processes, process_tree
 
 PLAIN_PAGE_DIR = Path(__file__).parent / "page"
 _PLAIN_URL = f"{ORIGIN}/bench/plain.html"
@@ -66,10 +67,10 @@ class PlainLoop:
         self._loop = EventLoopThread("plain-loop")
         try:
             self._loop.call(self._start(), _START_TIMEOUT_S)
-            self._driver = _driver_of(find_browser_process(self._marker))
+            self._driver = child_of_ours(find_browser_process(self._marker))
         except BaseException as error:
             self._close()
-            if isinstance(error, CallTimeoutError | _playwright_error()):
+            if isinstance(error, CallTimeoutError | playwright_error()):
                 raise UserError(f"The plain loop's browser does not start ({error}): see `aivj doctor`.") from None
             raise
         if classify_renderer(self.renderer) != "swiftshader":
@@ -107,7 +108,7 @@ class PlainLoop:
         except CallTimeoutError:
             self._reopen()
             return PlainResult(preset.preset_id, 0, f"no answer within {_PRESET_TIMEOUT_S:.0f} s")
-        except _playwright_error() as error:
+        except playwright_error() as error:
             if not self._browser.is_connected():
                 raise UserError("The plain loop's browser ended; run the benchmark again.") from None
             return PlainResult(preset.preset_id, 0, (str(error).splitlines() or ["no reason told"])[0])
@@ -154,18 +155,18 @@ class PlainLoop:
         self.renderer = await self._page.evaluate(WEBGL_RENDERER_JS) or ""
 
     def _reopen(self) -> None:
-        with contextlib.suppress(CallTimeoutError, _playwright_error()):
+        with contextlib.suppress(CallTimeoutError, playwright_error()):
             self._loop.call(self._page.close(), _CLOSE_TIMEOUT_S)
         try:
             self._loop.call(self._open_page(), _START_TIMEOUT_S)
-        except (CallTimeoutError, _playwright_error()) as error:
+        except (CallTimeoutError, playwright_error()) as error:
             raise UserError(f"The plain loop's page does not come back ({error}); run the benchmark again.") from None
 
     def _close(self) -> None:
         tree = self.processes or process_tree_of(self._marker)
         for close in (self._browser and self._browser.close, self._playwright and self._playwright.stop):
             if close:
-                with contextlib.suppress(CallTimeoutError, _playwright_error()):
+                with contextlib.suppress(CallTimeoutError, playwright_error()):
                     self._loop.call(close(), _CLOSE_TIMEOUT_S)
         kill_processes(tree)
         self._loop.stop()
@@ -191,17 +192,3 @@ def process_tree_of(marker: str) -> list[psutil.Process]:
 def _served_by(host: PageHost, url: str) -> tuple[bytes, dict[str, str]] | None:
     served = host.serve(url)
     return (served.body, dict(served.headers)) if served else None
-
-
-def _driver_of(browser: psutil.Process | None) -> psutil.Process | None:
-    """Return Playwright's driver: the ancestor of the browser that is our child."""
-    with contextlib.suppress(psutil.Error):
-        while browser is not None and browser.ppid() != os.getpid():
-            browser = browser.parent()
-    return browser
-
-
-def _playwright_error() -> type[Exception]:
-    from playwright.async_api import Error
-
-    return Error
