@@ -126,6 +126,11 @@ class DataRoot:
         """`.dagster`: Dagster's own storage."""
         return self.path / ".dagster"
 
+    @property
+    def embedding_cache_dir(self) -> Path:
+        """`.aivj/embeddings`: vectors of frames by their content, shared by all packs; may be deleted at any time."""
+        return self.path / ".aivj" / "embeddings"
+
     def pack_dir(self, pack: str) -> Path:
         """Return `public/presets/<pack>`, where the manifest lies and the app fetches its JSON."""
         return self.presets_dir / check_pack_name(pack)
@@ -151,6 +156,18 @@ class DataRoot:
         """Return the artifact folder of a batch."""
         folder = self.artifacts_dir / batch.pack
         return BatchDir(folder / batch.batch if batch.batch else folder)
+
+    def profile(self, pack: str) -> Path:
+        """Return the path of `profile.json`: what is frozen for all batches of a pack."""
+        return self.artifacts_dir / check_pack_name(pack) / "profile.json"
+
+    def profile_lock(self, pack: str) -> Path:
+        """Return the path of the lock under which a pack's profile is changed."""
+        return self.artifacts_dir / check_pack_name(pack) / ".profile.lock"
+
+    def search_page(self, pack: str, stem: str) -> Path:
+        """Return the path of the page that shows what a search found, `artifacts/aivj/<pack>/search/<stem>.html`."""
+        return self.artifacts_dir / check_pack_name(pack) / "search" / f"{stem}.html"
 
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
@@ -271,6 +288,11 @@ class BatchDir:
     def lock(self) -> Path:
         """Who works on this batch."""
         return self.path / LOCK_NAME
+
+    @property
+    def embedding_progress(self) -> Path:
+        """How far an embedding under way has come: {done, total}."""
+        return self.path / ".embedding-progress.json"
 
     @property
     def embeddings(self) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import os
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +15,19 @@ from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, write_bytes_atomic, write_text_atomic
+from aivj_assets.layout import BatchDir, replace_file, write_text_atomic
+
+_COPIED_ROWS = 4096
 
 
 class Preprocessing(ContractModel):
     """How an image becomes the model's input."""
 
     size: int
+    """Height and width in pixels."""
     interpolation: str
+    resize_mode: str | None = None
+    """What becomes of an image that is no square: `shortest` (cropped), `longest` (padded) or `squash`."""
     mean: list[float]
     std: list[float]
 
@@ -31,10 +38,49 @@ class ModelCard(ContractModel):
     model: str
     pretrained: str
     weights_sha256: str
+    activation: str | None = Field(None, description="`quick_gelu` where weights need it, or rows differ")
     preprocess: Preprocessing
     dim: int = Field(ge=1)
     pooling: str = "normalise(mean(normalise(frame)))"
     max_frames_per_preset: int = Field(ge=1)
+
+    @property
+    def name(self) -> str:
+        """The card in a few words, for a person: model, weights, frames a preset."""
+        frames = f"{self.max_frames_per_preset} frame{'s' if self.max_frames_per_preset > 1 else ''}"
+        return f"{self.model} ({self.pretrained}, weights {self.weights_sha256[:8]}, {frames} a preset)"
+
+
+def differing_fields(one: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]:
+    """Return {field: (its value in one, in the other)} where two cards differ, by the names in the file."""
+    left, right = one.to_json(), other.to_json()
+    names = [*left, *(name for name in right if name not in left)]
+    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
+
+
+def require_same_card(cards: Mapping[str, ModelCard], advice: str) -> None:
+    """Raise `UserError` unless all cards are equal, naming the first two that differ; rows of two cards never mix.
+
+    `cards` is {what carries the card: card}, in the order in which they are compared with the first.
+    """
+    items = list(cards.items())
+    for name, card in items[1:]:
+        first_name, first = items[0]
+        if card != first:
+            fields = ", ".join(differing_fields(first, card))
+            raise UserError(
+                f"Embeddings of two models never mix: {first_name} is {first.name}, {name} is {card.name} "
+                f"(different: {fields}); {advice}"
+            )
+
+
+class Precision(ContractModel):
+    """In which precision the model ran, why, and how well its vectors agree with those of float32."""
+
+    dtype: str
+    reason: str
+    cosine_to_float32: float | None = Field(None, description="the lowest over `sampleFrames` real frames")
+    sample_frames: int | None = None
 
 
 class EmbeddingsMeta(ContractFile, ModelCard):
@@ -45,11 +91,15 @@ class EmbeddingsMeta(ContractFile, ModelCard):
     count: int
     frames: int
     dtype: str
+    precision: Precision | None = None
     device: str
     libraries: dict[str, str]
     duration_s: float
-    images_per_s: float | None = None
+    images_per_s: float | None = Field(None, description="of the frames that this run computed")
+    computed_frames: int | None = Field(None, description="frames whose vectors were not known yet")
     frames_index_sha256: str
+    frames_sha256: str | None = Field(None, description="over the SHA-1 of every frame's file, in row order")
+    frames_state: str | None = Field(None, description="over the frames' names, sizes and times: a quick look")
     left_out: dict[str, str] = Field(default_factory=dict, description="ok presets without a row: {presetId: why}")
     note: str | None = Field(None, description="e.g. why the offline model was taken")
 
@@ -68,14 +118,89 @@ class Embeddings:
     meta: EmbeddingsMeta
 
 
+class EmbeddingProgress(ContractFile):
+    """`.embedding-progress.json`: how many presets of how many an embedding under way has done."""
+
+    done: int
+    total: int
+
+    @classmethod
+    def under_way(cls, path: Path) -> Self | None:
+        """Read the file; None when no embedding is under way or the file is torn."""
+        try:
+            return cls.load(path)
+        except UserError:
+            return None
+
+
+class EmbeddingsWriter:
+    """Writes the three files of a batch row by row, into a memory-mapped array; nothing is seen until `commit`.
+
+    Use as a context manager: what is not committed is removed, and so is what a killed run left behind (whoever writes
+    holds the batch's lock).
+    """
+
+    def __init__(self, folder: BatchDir, rows: int, dim: int) -> None:
+        self._folder = folder
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for left in self._temporaries():
+            left.unlink(missing_ok=True)
+        self._temporary = self._fresh_name()
+        self._rows: npt.NDArray[np.float32] | None = _new_array(self._temporary, rows, dim)
+
+    def _temporaries(self) -> list[Path]:
+        return sorted(self._folder.path.glob(f".{self._folder.embeddings.name}.*.tmp"))
+
+    def _fresh_name(self) -> Path:
+        return self._folder.embeddings.with_name(f".{self._folder.embeddings.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows = None
+        for left in self._temporaries():
+            left.unlink(missing_ok=True)
+
+    def write(self, row: int, vector: npt.NDArray[np.floating]) -> None:
+        """Set a row, a vector [d] of unit length."""
+        assert self._rows is not None  # noqa: S101 - the writer is open
+        self._rows[row] = vector
+
+    def commit(self, kept: Sequence[int], preset_ids: Sequence[str], meta: EmbeddingsMeta) -> None:
+        """Put the rows `kept`, in that order, in their place, the card last: without a card there are none."""
+        assert self._rows is not None  # noqa: S101 - the writer is open
+        rows = self._rows
+        if len(kept) != len(rows):
+            packed = self._fresh_name()
+            target = _new_array(packed, len(kept), rows.shape[1])
+            for start in range(0, len(kept), _COPIED_ROWS):
+                target[start : start + _COPIED_ROWS] = rows[list(kept[start : start + _COPIED_ROWS])]
+            rows, self._temporary = target, packed
+            del target
+        rows.flush()  # type: ignore[attr-defined]
+        # Windows renames no file that is mapped.
+        self._rows = None
+        del rows
+        with self._temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        self._folder.embeddings_meta.unlink(missing_ok=True)
+        replace_file(self._temporary, self._folder.embeddings)
+        write_text_atomic(self._folder.embedding_ids, "".join(f"{preset_id}\n" for preset_id in preset_ids))
+        meta.save(self._folder.embeddings_meta)
+
+
+def _new_array(path: Path, rows: int, dim: int) -> npt.NDArray[np.float32]:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dim))
+
+
 def save_embeddings(folder: BatchDir, embeddings: Embeddings) -> None:
-    """Write the three files, the card last: a batch without a card has no embeddings."""
-    folder.embeddings_meta.unlink(missing_ok=True)
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(embeddings.vectors, dtype=np.float32), allow_pickle=False)
-    write_bytes_atomic(folder.embeddings, buffer.getvalue())
-    write_text_atomic(folder.embedding_ids, "".join(f"{preset_id}\n" for preset_id in embeddings.preset_ids))
-    embeddings.meta.save(folder.embeddings_meta)
+    """Write the three files of rows that are in memory."""
+    vectors = np.ascontiguousarray(embeddings.vectors, dtype=np.float32)
+    with EmbeddingsWriter(folder, *vectors.shape) as writer:
+        for row, vector in enumerate(vectors):
+            writer.write(row, vector)
+        writer.commit(range(len(vectors)), embeddings.preset_ids, embeddings.meta)
 
 
 def read_embedding_ids(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from aivj_assets.embed.lite0 import (
     offline_problem,
     require_offline,
 )
-from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel
+from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel, pick_device
 from aivj_assets.embed.openclip import (
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
@@ -23,6 +23,7 @@ from aivj_assets.embed.openclip import (
     load_openclip,
     require_available,
 )
+from aivj_assets.embed.precision import FLOAT32, choose_precision, cpu_capabilities
 from aivj_assets.errors import UserError
 
 OPENCLIP = "openclip"
@@ -93,9 +94,13 @@ def load_model(
     environ: Mapping[str, str],
     *,
     device: str | None = None,
+    dtype: str = FLOAT32,
     max_frames_per_preset: int = DEFAULT_MAX_FRAMES,
 ) -> TorchModel:
-    """Load the chosen model; raises `UserError` as `load_openclip` and `load_lite0` do."""
+    """Load the chosen model; raises `UserError` as `load_openclip` and `load_lite0` do.
+
+    `dtype` is OpenCLIP's; the offline model has no other precision than float32.
+    """
     if choice.is_offline_model:
         return load_lite0(device=device, max_frames_per_preset=max_frames_per_preset)
     return load_openclip(
@@ -103,5 +108,14 @@ def load_model(
         choice.pretrained,
         environ=environ,
         device=device,
+        dtype=dtype,
         max_frames_per_preset=max_frames_per_preset,
     )
+
+
+def choose_dtype(choice: EmbedderChoice, requested: str, device: str | None) -> tuple[str, str]:
+    """Return (precision, why) for a model on a device; raises `UserError` when the device or the precision is none."""
+    precision, reason = choose_precision(requested, pick_device(device).type, cpu_capabilities())
+    if choice.is_offline_model:
+        return FLOAT32, "the offline model has no other"
+    return precision, reason

@@ -24,6 +24,8 @@ class HubWeights:
 
     repository: str
     file_names: tuple[str, ...]
+    companions: tuple[str, ...] = ()
+    """Further files that the weights need beside them."""
 
 
 def weights_of_tag(hub_path: str) -> HubWeights:
@@ -54,12 +56,12 @@ def hub_cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def cached_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path | None:
-    """Return the weights' file in the hub's cache, or None. No network."""
+    """Return the weights' file in the hub's cache, its companions beside it, or None. No network."""
     from huggingface_hub import try_to_load_from_cache
 
     for file_name in weights.file_names:
         found = try_to_load_from_cache(weights.repository, file_name, cache_dir=hub_cache_dir(environ))
-        if isinstance(found, str):
+        if isinstance(found, str) and all(Path(found).with_name(name).exists() for name in weights.companions):
             return Path(found)
     return None
 
@@ -99,12 +101,17 @@ def download_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    def download(file_name: str) -> str:
+        return hf_hub_download(
+            weights.repository, file_name, cache_dir=hub_cache_dir(environ), endpoint=hub_endpoint(environ)
+        )
+
     problem: Exception | None = None
     for file_name in weights.file_names:
         try:
-            path = hf_hub_download(
-                weights.repository, file_name, cache_dir=hub_cache_dir(environ), endpoint=hub_endpoint(environ)
-            )
+            path = download(file_name)
+            for companion in weights.companions:
+                download(companion)
         except LocalEntryNotFoundError as error:
             problem = error
         except EntryNotFoundError as error:

@@ -1,10 +1,9 @@
-"""What an embedding model is, and the one implementation over PyTorch that both models share."""
+"""What an embedding model is, and the one implementation over PyTorch that all models share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aivj_assets.contracts.base import ContractModel
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.errors import UserError
 
@@ -22,7 +20,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DEFAULT_MAX_FRAMES = 3
-_CPU_SLICE = 8  # images
+
+Pixels = npt.NDArray[np.uint8]
+"""Images [n, size, size, 3] or one of them [size, size, 3], RGB."""
+Vectors = npt.NDArray[np.float32]
+"""[n, d]."""
 
 
 class EmbeddingModel(Protocol):
@@ -34,7 +36,7 @@ class EmbeddingModel(Protocol):
 
     @property
     def dtype(self) -> str:
-        """Precision of the forward pass, `float32` or `float16`."""
+        """Precision of the forward pass: `float32`, `bfloat16` or `float16`."""
 
     @property
     def device(self) -> str:
@@ -44,58 +46,74 @@ class EmbeddingModel(Protocol):
     def libraries(self) -> dict[str, str]:
         """Versions of the packages that compute the vectors."""
 
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """Turn an image of any size and mode into the model's input, float32 [3, size, size]. Thread-safe."""
+    @property
+    def passes_at_once(self) -> int:
+        """How many forward passes run beside each other when all goes well."""
 
-    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Turn inputs [n, 3, size, size] into vectors float32 [n, d], **not** normalised.
+    def images_a_pass(self, batch_size: int) -> int:
+        """Return how many images a forward pass takes when `batch_size` are allowed at once."""
 
-        Raises `torch.OutOfMemoryError` when the batch does not fit on the device.
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Turn an image of any size and mode into the model's, uint8 [size, size, 3]. Thread-safe."""
+
+    def encode(self, images: Pixels) -> Vectors:
+        """Turn images uint8 [n, size, size, 3] into vectors float32 [n, d], **not** normalised. Thread-safe.
+
+        Raises `torch.OutOfMemoryError` when they do not fit on the device.
         """
 
 
 @dataclass(frozen=True)
 class TorchModel:
-    """An `EmbeddingModel` made of a torchvision transform and a forward function."""
+    """An `EmbeddingModel` made of Pillow's geometry (resize, crop, RGB) and a PyTorch function."""
 
     card: ModelCard
-    transform: Callable[[Image.Image], torch.Tensor]
+    geometry: Callable[[Image.Image], Image.Image]
     forward: Callable[[torch.Tensor], torch.Tensor]
+    """From float32 [n, 3, size, size] in 0..1 on the device (channels last in memory) to features [n, d]."""
     torch_dtype: torch.dtype
     torch_device: torch.device
     libraries: dict[str, str]
+    cpu_slice: int
+    """Images of a forward pass on one core: more, and activations fall out of its cache."""
+    encode_text: Callable[[Sequence[str]], Vectors] | None = None
+    """Texts to vectors float32 [n, d], not normalised; None for a model without a text side."""
 
     @property
     def dtype(self) -> str:
         """Precision of the forward pass."""
-        return str(self.torch_dtype).removeprefix("torch.")
+        return dtype_name(self.torch_dtype)
 
     @property
     def device(self) -> str:
         """Where the model runs."""
         return str(self.torch_device)
 
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """Return the model's input, float32 [3, size, size]."""
-        return self.transform(image.convert("RGB"))
+    @property
+    def passes_at_once(self) -> int:
+        """One a core: threads inside an operation wait for each other. A GPU gets its next pass while one runs."""
+        return usable_cpus() if self.torch_device.type == "cpu" else 2
 
-    def encode(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+    def images_a_pass(self, batch_size: int) -> int:
+        """Return `batch_size` on a GPU, fewer on a CPU."""
+        return min(batch_size, self.cpu_slice) if self.torch_device.type == "cpu" else batch_size
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Return the model's picture, uint8 [size, size, 3]."""
+        return np.asarray(self.geometry(image.convert("RGB")), dtype=np.uint8)
+
+    def encode(self, images: Pixels) -> Vectors:
         """Return vectors float32 [n, d], not normalised."""
-        if self.torch_device.type != "cpu" or len(batch) <= _CPU_SLICE:
-            return self._run(batch)
-        # On a CPU slices of a batch run beside each other, one thread each: the threads inside an operation spend
-        # most of their time waiting for one another, and large activations fall out of the cache.
-        slices = [batch[start : start + _CPU_SLICE] for start in range(0, len(batch), _CPU_SLICE)]
-        with one_thread_an_operation(), ThreadPoolExecutor(min(usable_cpus(), len(slices))) as pool:
-            return np.concatenate(list(pool.map(self._run, slices)))
-
-    def _run(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            vectors = self.forward(batch.to(self.torch_device, self.torch_dtype))
+            stacked = torch.from_numpy(np.ascontiguousarray(images))
+            if self.torch_device.type == "cuda":
+                # From pinned memory the copy runs beside the pass before it; bytes are a quarter of floats.
+                stacked = stacked.pin_memory().to(self.torch_device, non_blocking=True)
+            pixels = stacked.permute(0, 3, 1, 2).float().div_(255)
             # fp16 holds at most 65,504: norms are taken in fp32.
-            result: npt.NDArray[np.float32] = vectors.float().cpu().numpy()
+            result: Vectors = self.forward(pixels).float().cpu().numpy()
         return result
 
 
@@ -129,31 +147,32 @@ def pick_device(requested: str | None = None) -> torch.device:
         device = torch.device(requested)
     except RuntimeError:
         raise UserError(f"'{requested}' is no device of PyTorch; use cpu or cuda.") from None
+    if device.type not in {"cpu", "cuda"}:
+        raise UserError(f"Device '{requested}' is not supported; use cpu or cuda.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "PyTorch finds no CUDA device; install a CUDA build of PyTorch (the README says how) or use device cpu."
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"There is no device '{requested}': PyTorch finds {torch.cuda.device_count()}; use cuda.")
     return device
 
 
-class DeviceFacts(ContractModel):
-    """The device on which embedding runs here."""
-
-    device: str
-    """As PyTorch names it: `cuda` or `cpu`."""
-    name: str
-    torch_version: str
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a PyTorch type's name without its module."""
+    return str(dtype).removeprefix("torch.")
 
 
-def describe_device() -> DeviceFacts:
-    """Return the device that `pick_device` takes by itself, and what it is."""
+def normalised_pixels(
+    pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype
+) -> torch.Tensor:
+    """Return (pixels - mean) / std a channel, computed in float32, as `dtype`. Pixels are [n, 3, h, w] in 0..1."""
     import torch
 
-    device = pick_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    if device.type == "cpu" and torch.backends.mps.is_available():
-        name += "; Apple's GPU (mps) is not used"
-    return DeviceFacts(device=str(device), name=name, torch_version=torch.__version__)
+    shape = (1, 3, 1, 1)
+    offset = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(shape)
+    scale = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(shape)
+    return ((pixels - offset) / scale).to(dtype)
 
 
 def library_versions(*packages: str) -> dict[str, str]:

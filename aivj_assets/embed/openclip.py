@@ -1,12 +1,15 @@
-"""OpenCLIP: an image tower trained on image-text pairs, by tag from the hub or from a local checkpoint."""
+"""OpenCLIP: image and text towers trained on image-text pairs, by tag from the hub or from a local checkpoint."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aivj_assets.contracts.embeddings import ModelCard, Preprocessing
 from aivj_assets.embed.hub import (
@@ -18,24 +21,48 @@ from aivj_assets.embed.hub import (
     unreachable_advice,
     weights_of_tag,
 )
-from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel, library_versions, pick_device
+from aivj_assets.embed.model import (
+    DEFAULT_MAX_FRAMES,
+    TorchModel,
+    Vectors,
+    library_versions,
+    normalised_pixels,
+    pick_device,
+)
+from aivj_assets.embed.precision import FLOAT32
 from aivj_assets.errors import UserError
 from aivj_assets.layout import sha256_file
 
+if TYPE_CHECKING:
+    import torch
+
 DEFAULT_MODEL = "ViT-B-32"
 DEFAULT_PRETRAINED = "laion2b_s34b_b79k"
+HUB_PREFIX = "hf-hub:"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+CONFIG_NAME = "open_clip_config.json"
 _CHECKPOINT_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors"}
+# A folder of the hub may hold several files: those that OpenCLIP itself looks for, in its order.
+_FOLDER_WEIGHTS = (
+    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth",
+)  # fmt: skip
+_OPEN_CLIP_PRECISION = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_CPU_SLICE = 8  # images: 17.8 a second on two cores (ViT-B-32), within 4 % of any other
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a model's weights are: a local file, or a tag's files on the hub with the settings they need."""
+    """Where a model's weights are: a local file, or files on the hub, with the settings that they need."""
 
     model: str
+    """A name that OpenCLIP knows, or the folder's or repository's where `config` tells the architecture."""
     pretrained: str
-    local: Path | None
-    hub: HubWeights | None
-    tag_settings: dict[str, Any]
+    local: Path | None = None
+    hub: HubWeights | None = None
+    tag_settings: dict[str, Any] = field(default_factory=dict)
+    config: Path | None = None
+    """`open_clip_config.json` of a local folder; a repository's comes with its weights."""
 
     @property
     def name(self) -> str:
@@ -44,21 +71,45 @@ class Checkpoint:
 
 
 def find_checkpoint(model: str, pretrained: str) -> Checkpoint:
-    """Return what a model's `pretrained` means; raises `UserError` for an unknown model, tag or missing file."""
+    """Return what a model's `pretrained` means: a tag, a checkpoint file, or a Hugging Face folder.
+
+    A folder, or `hf-hub:owner/name` as the model, brings its own architecture. Raises `UserError` for an unknown
+    model, tag or missing file. Nothing is loaded, and the hub is not asked.
+    """
+    path = Path(pretrained).expanduser()
+    if model.startswith(HUB_PREFIX):
+        repository = model.removeprefix(HUB_PREFIX)
+        if not _REPOSITORY.fullmatch(repository):
+            raise UserError(f"'{model}' names no repository; write it as {HUB_PREFIX}owner/name.")
+        return Checkpoint(model, "hub", hub=replace(weights_of_tag(f"{repository}/"), companions=(CONFIG_NAME,)))
+    if path.is_dir():
+        return _folder_checkpoint(path)
     open_clip = importlib.import_module("open_clip")
-    # A name with a scheme ("hf-hub:…") would send the look-up over the network, without any bound.
+    # A name with a scheme would send the look-up over the network, without any bound.
     if ":" in model or open_clip.get_model_config(model) is None:
         raise UserError(f"OpenCLIP has no model '{model}'; e.g. {DEFAULT_MODEL}, ViT-L-14 (open_clip.list_models()).")
     settings: dict[str, Any] = open_clip.get_pretrained_cfg(model, pretrained) or {}
     if settings.get("hf_hub"):
-        return Checkpoint(model, pretrained, None, weights_of_tag(settings["hf_hub"]), settings)
-    path = Path(pretrained).expanduser()
+        return Checkpoint(model, pretrained, hub=weights_of_tag(settings["hf_hub"]), tag_settings=settings)
     if path.is_file():
         if path.suffix.lower() not in _CHECKPOINT_SUFFIXES:
             raise UserError(f"{path} is no checkpoint; expected a file ending in .pt, .pth, .bin or .safetensors.")
-        return Checkpoint(model, pretrained, path, None, {})
+        return Checkpoint(model, pretrained, local=path)
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
     raise UserError(f"'{pretrained}' is neither a file nor a tag of OpenCLIP's {model} (tags: {tags}).")
+
+
+def _folder_checkpoint(folder: Path) -> Checkpoint:
+    config = folder / CONFIG_NAME
+    if not config.is_file():
+        raise UserError(
+            f"{folder} holds no {CONFIG_NAME}: it is no folder of OpenCLIP weights. Name one that was saved by "
+            "OpenCLIP (push_to_hf_hub), or a checkpoint file."
+        )
+    weights = next((folder / name for name in _FOLDER_WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise UserError(f"{folder} holds no weights; expected one of {', '.join(_FOLDER_WEIGHTS[:3])}.")
+    return Checkpoint(f"local:{folder.resolve().name}", str(folder), local=weights, config=config)
 
 
 def availability_problem(
@@ -86,63 +137,68 @@ def load_openclip(
     *,
     environ: Mapping[str, str],
     device: str | None = None,
+    dtype: str = FLOAT32,
     max_frames_per_preset: int = DEFAULT_MAX_FRAMES,
 ) -> TorchModel:
-    """Load an OpenCLIP image tower, fp16 on CUDA and fp32 elsewhere; vectors are not normalised.
+    """Load an OpenCLIP model, its weights as `dtype`; vectors are not normalised.
 
-    `pretrained` is a tag of OpenCLIP or the path of a checkpoint. Raises `UserError` when the weights cannot be had
-    (within about 5 s when the hub is out of reach) or do not fit the model.
+    `pretrained` is a tag of OpenCLIP, the path of a checkpoint or of a Hugging Face folder. Raises `UserError` when the
+    weights cannot be had (within about 5 s when the hub is out of reach) or do not fit the model.
     """
     checkpoint = find_checkpoint(model, pretrained)
-    path = _weights_file(checkpoint, environ)
+    path, config = _weights_file(checkpoint, environ)
     import torch
 
     torch_device = pick_device(device)
-    half = torch_device.type == "cuda"
-    network, transform = _build(checkpoint, path, torch_device, "fp16" if half else "fp32")
-    network.eval()
-    preprocessing = network.visual.preprocess_cfg
-    size = preprocessing["size"]
-    card = ModelCard(
-        model=model,
-        pretrained=checkpoint.name,
-        weights_sha256=sha256_file(path),
-        preprocess=Preprocessing(
-            size=max(size) if isinstance(size, (tuple, list)) else size,
-            interpolation=preprocessing["interpolation"],
-            mean=list(preprocessing["mean"]),
-            std=list(preprocessing["std"]),
-        ),
-        dim=int(importlib.import_module("open_clip").get_model_config(model)["embed_dim"]),
-        max_frames_per_preset=max_frames_per_preset,
-    )
+    torch_dtype: torch.dtype = getattr(torch, dtype)
+    network = _build(checkpoint, path, config, torch_device, _OPEN_CLIP_PRECISION[dtype]).eval()
+    source = checkpoint.model if config is None else f"local-dir:{config.parent}"
+    card = _card(checkpoint, source, path, network, max_frames_per_preset)
+    preprocess = card.preprocess
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        inputs = normalised_pixels(pixels, preprocess.mean, preprocess.std, torch_dtype)
+        features: torch.Tensor = network.encode_image(inputs)
+        return features
+
     return TorchModel(
         card=card,
-        transform=transform,
-        forward=network.encode_image,
-        torch_dtype=torch.float16 if half else torch.float32,
+        geometry=_geometry(network),
+        forward=forward,
+        torch_dtype=torch_dtype,
         torch_device=torch_device,
         libraries=library_versions("open_clip_torch", "torch", "torchvision", "pillow"),
+        cpu_slice=_CPU_SLICE,
+        encode_text=_TextEncoder(network, source, torch_device, environ),
     )
 
 
-def _weights_file(checkpoint: Checkpoint, environ: Mapping[str, str]) -> Path:
+def _weights_file(checkpoint: Checkpoint, environ: Mapping[str, str]) -> tuple[Path, Path | None]:
+    """Return the weights' file and, where it tells the architecture, the folder's configuration."""
     if checkpoint.hub is None:
         assert checkpoint.local is not None  # noqa: S101 - a checkpoint is one or the other
-        return checkpoint.local
+        return checkpoint.local, checkpoint.config
     cached = cached_weights(checkpoint.hub, environ)
-    if cached is not None:
-        return cached
-    require_available(checkpoint, environ)
-    return download_weights(checkpoint.hub, environ)
+    if cached is None:
+        require_available(checkpoint, environ)
+        cached = download_weights(checkpoint.hub, environ)
+    return cached, cached.with_name(CONFIG_NAME) if checkpoint.hub.companions else None
 
 
-def _build(checkpoint: Checkpoint, path: Path, device: Any, precision: str) -> tuple[Any, Any]:
+def _build(checkpoint: Checkpoint, path: Path, config: Path | None, device: torch.device, precision: str) -> Any:
     """Build the network from a file and the tag's settings, so that OpenCLIP itself never asks the hub."""
     open_clip = importlib.import_module("open_clip")
     settings = checkpoint.tag_settings
     try:
-        network, _, transform = open_clip.create_model_and_transforms(
+        if config is not None:
+            network = open_clip.create_model(
+                f"local-dir:{config.parent}", precision=precision, device=device, load_weights=False,
+                pretrained_text=False,
+            )  # fmt: skip
+            # Loaded by name: the file whose digest stands in the card, whatever else lies beside it.
+            open_clip.load_checkpoint(network, str(path), strict=True)
+            return network
+        network, _, _ = open_clip.create_model_and_transforms(
             checkpoint.model,
             pretrained=str(path),
             precision=precision,
@@ -157,9 +213,96 @@ def _build(checkpoint: Checkpoint, path: Path, device: Any, precision: str) -> t
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - torch, pickle, zip and safetensors each raise their own
+        if _is_out_of_memory(error):
+            raise UserError(
+                f"The weights of OpenCLIP {checkpoint.model} do not fit into the memory of {device}; close other "
+                "programs that use it, or use device cpu."
+            ) from None
         reason = str(error).strip().partition("\n")[0][:200]
         raise UserError(
             f"{path} cannot be loaded as weights of OpenCLIP {checkpoint.model} ({type(error).__name__}: {reason}); "
             "name the model that the checkpoint was trained as, or remove a file that is damaged and repeat."
         ) from None
-    return network, transform
+    return network
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def _card(checkpoint: Checkpoint, source: str, path: Path, network: Any, max_frames_per_preset: int) -> ModelCard:
+    quick_gelu = importlib.import_module("open_clip.transformer").QuickGELU
+    preprocessing = network.visual.preprocess_cfg
+    size = preprocessing["size"]
+    if isinstance(size, (tuple, list)) and len(set(size)) > 1:
+        raise UserError(f"OpenCLIP {checkpoint.model} wants images of {size}; only square ones are supported.")
+    return ModelCard(
+        model=checkpoint.model,
+        pretrained=checkpoint.name,
+        weights_sha256=sha256_file(path),
+        activation="quick_gelu" if any(isinstance(module, quick_gelu) for module in network.modules()) else None,
+        preprocess=Preprocessing(
+            size=max(size) if isinstance(size, (tuple, list)) else size,
+            interpolation=preprocessing["interpolation"],
+            resize_mode=preprocessing["resize_mode"],
+            mean=list(preprocessing["mean"]),
+            std=list(preprocessing["std"]),
+        ),
+        dim=int(importlib.import_module("open_clip").get_model_config(source)["embed_dim"]),
+        max_frames_per_preset=max_frames_per_preset,
+    )
+
+
+def _geometry(network: Any) -> Any:
+    """Return OpenCLIP's own transform up to the picture: resize, crop or pad, RGB. The rest runs on the device."""
+    from torchvision import transforms
+
+    open_clip = importlib.import_module("open_clip.transform")
+    steps = open_clip.image_transform_v2(open_clip.PreprocessCfg(**network.visual.preprocess_cfg), is_train=False)
+    *geometry, to_tensor, normalise = steps.transforms
+    if not isinstance(to_tensor, open_clip.MaybeToTensor) or not isinstance(normalise, transforms.Normalize):
+        raise TypeError(f"OpenCLIP's transform does not end in ToTensor and Normalize: {steps}")
+    return transforms.Compose(geometry)
+
+
+@dataclass
+class _TextEncoder:
+    """The text tower with its tokenizer, which is loaded at the first call: some come from the hub."""
+
+    network: Any
+    source: str
+    device: torch.device
+    environ: Mapping[str, str]
+    _tokenizer: Any = None
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        import torch
+
+        if self._tokenizer is None:
+            self._tokenizer = self._load_tokenizer()
+        with torch.inference_mode():
+            tokens = self._tokenizer(list(texts)).to(self.device)
+            result: Vectors = self.network.encode_text(tokens).float().cpu().numpy().astype(np.float32, copy=False)
+        return result
+
+    def _load_tokenizer(self) -> Any:
+        open_clip = importlib.import_module("open_clip")
+        config = open_clip.get_model_config(self.source) or {}
+        repository = config.get("text_cfg", {}).get("hf_tokenizer_name")
+        if repository and not Path(repository).is_dir():
+            files = HubWeights(repository, ("tokenizer_config.json", "tokenizer.json"))
+            problem = None if cached_weights(files, self.environ) else hub_problem(files, self.environ)
+            if problem is not None:
+                raise UserError(
+                    f"The tokenizer {repository} of this model is not on this machine and the model hub does not help "
+                    f"({problem}); connect to the network once, or set HF_ENDPOINT to a mirror."
+                )
+        try:
+            return open_clip.get_tokenizer(self.source)
+        except ImportError as error:
+            raise UserError(
+                f"The tokenizer of this model needs a package that is not installed ({error.name or error}): "
+                "install it with pip install transformers sentencepiece."
+            ) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from aivj_assets.contracts.base import ContractModel
-from aivj_assets.embed.model import DeviceFacts, describe_device
+from aivj_assets.embed.precision import DeviceFacts, describe_device
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, web_engine_dir
 from aivj_assets.orchestration.instance import (
@@ -174,7 +174,15 @@ def sections(found: Doctor) -> list[tuple[str, Rows]]:
     if found.checkup.renderers:
         shown.append(("WebGL renderers tried", [_trial_row(trial) for trial in found.checkup.renderers]))
     device = found.device
-    shown.append(("Embedding", [("device", f"{device.device}: {device.name} (PyTorch {device.torch_version})")]))
+    shown.append(
+        (
+            "Embedding",
+            [
+                ("device", f"{device.device}: {device.name} (PyTorch {device.torch_version})"),
+                ("precision", device.precision),
+            ],
+        )
+    )
     rows: Rows = []
     if found.browsers is not None:
         rows = [_count_row(trial) for trial in found.browsers.trials]

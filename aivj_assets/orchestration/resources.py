@@ -10,6 +10,7 @@ from pydantic import Field
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.choose import EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
+from aivj_assets.embed.precision import AUTO, PRECISIONS
 from aivj_assets.layout import DataRoot, resolve_data_root
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.machine import this_machine
@@ -52,6 +53,10 @@ class EmbedderResource(dg.ConfigurableResource[None]):
     max_frames_per_preset: int = Field(default=3, ge=1, alias="maxFramesPerPreset")
     batch_size: int = Field(default=64, ge=1, alias="batchSize")
     device: str = Field(default="auto", description="auto, cpu or cuda")
+    precision: str = Field(
+        default=AUTO,
+        description=f"one of {', '.join(PRECISIONS)}; auto takes the fastest whose vectors agree with float32's",
+    )
 
     def choose(self, settings: PackSettings) -> EmbedderChoice:
         """Return the choice of model: the run's, else the pack's, else the machine's. Nothing is loaded."""

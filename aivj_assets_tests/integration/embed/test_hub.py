@@ -200,7 +200,8 @@ def test_the_cache_lies_where_the_hubs_own_client_looks(variables: dict[str, str
     ("model", "pretrained", "words"),
     [
         ("ViT-Z-1", "laion2b_s34b_b79k", "no model 'ViT-Z-1'"),
-        ("hf-hub:laion/x", "laion2b_s34b_b79k", "no model"),
+        ("hf-hub:laion", "laion2b_s34b_b79k", "write it as hf-hub:owner/name"),
+        ("gs:laion/x", "laion2b_s34b_b79k", "no model"),
         ("ViT-B-32", "no-such-tag", "laion2b_s34b_b79k"),
         ("ViT-B-32", "missing/file.pt", "neither a file nor a tag"),
     ],

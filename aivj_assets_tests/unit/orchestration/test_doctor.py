@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aivj_assets.embed.model import DeviceFacts, describe_device
+from aivj_assets.embed.precision import DeviceFacts, describe_device
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration import doctor
@@ -28,7 +28,7 @@ from aivj_assets.render.browser_count import BrowserCount, CountTrial
 from aivj_assets.render.doctor import Checkup, MachineFacts, Problem
 from aivj_assets_tests.builders import seed_storage
 
-CPU = DeviceFacts(device="cpu", name="2 threads", torch_version="2.9.0+cpu")
+CPU = DeviceFacts(device="cpu", name="2 threads", precision="float32", torch_version="2.9.0+cpu")
 
 
 def measured(*rates: float, recommended: int) -> BrowserCount:

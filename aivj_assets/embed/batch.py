@@ -1,0 +1,91 @@
+"""A batch's embeddings brought up to date: kept where nothing has changed, else made with what is known already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, load_embeddings
+from aivj_assets.embed.cache import FrameVectorCache, cache_limit_bytes, trim_cache
+from aivj_assets.embed.choose import EmbedderChoice, choose_dtype, load_model
+from aivj_assets.embed.embed import DEFAULT_BATCH_SIZE, FrameSource, Progress, embed_batch, is_current
+from aivj_assets.embed.encoder import Log
+from aivj_assets.embed.frames import sample_frames
+from aivj_assets.embed.model import Pixels, TorchModel
+from aivj_assets.embed.precision import AUTO, FLOAT32, SAMPLE_FRAMES, agreeing_model
+
+_PROGRESS_EVERY_S = 1.0
+
+
+def update_embeddings(
+    source: FrameSource,
+    choice: EmbedderChoice,
+    environ: Mapping[str, str],
+    *,
+    cache_dir: Path,
+    device: str | None = None,
+    precision: str = AUTO,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    log: Log,
+    progress: Progress | None = None,
+) -> tuple[Embeddings, bool]:
+    """Return a batch's embeddings and whether the files on disk were kept because nothing behind them has changed.
+
+    The fast precision of the device is taken where its vectors of a sample of the batch's frames agree with those of
+    float32. The cache in `cache_dir` is cut to its limit afterwards. Raises `UserError` as `load_model` and
+    `embed_batch` do.
+    """
+    limit_bytes = cache_limit_bytes(environ)
+    dtype, reason = choose_dtype(choice, precision, device)
+
+    def load(name: str) -> TorchModel:
+        return load_model(choice, environ, device=device, dtype=name, max_frames_per_preset=source.max_frames)
+
+    model = load(dtype)
+    if is_current(source, model.card, None if precision == AUTO else dtype):
+        return load_embeddings(source.batch_dir), True
+
+    def sample(of_model: TorchModel) -> list[Pixels]:
+        return sample_frames(source.batch_dir.path, source.records, of_model.prepare, SAMPLE_FRAMES)
+
+    model, found = agreeing_model(model, lambda: load(FLOAT32), reason, sample)
+    agreement = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
+    log(f"{model.card.name} on {model.device} in {found.dtype}: {found.reason}{agreement}")
+    cache = FrameVectorCache(cache_dir, model.card, model.dtype)
+    with _told_in_a_file(source, progress) as tell:
+        made = embed_batch(
+            source,
+            model,
+            cache=cache,
+            precision=found,
+            batch_size=batch_size,
+            note=choice.reason,
+            progress=tell,
+            log=log,
+        )
+    meta = made.meta
+    log(f"{meta.computed_frames} frames computed, {meta.frames - (meta.computed_frames or 0)} known already")
+    trim_cache(cache_dir, limit_bytes)
+    return made, False
+
+
+@contextmanager
+def _told_in_a_file(source: FrameSource, progress: Progress | None) -> Iterator[Progress]:
+    """Yield a progress callable that also keeps the batch's progress file, at most once a second."""
+    path = source.batch_dir.embedding_progress
+    due = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal due
+        if progress is not None:
+            progress(done, total)
+        if time.monotonic() >= due:
+            due = time.monotonic() + _PROGRESS_EVERY_S
+            EmbeddingProgress(done=done, total=total).save(path)
+
+    try:
+        yield tell
+    finally:
+        path.unlink(missing_ok=True)
