@@ -14,6 +14,9 @@ import typer
 from rich.console import Console
 
 from aivj_assets.cli_bench import bench_app
+from aivj_assets.cli_embed import cache_app
+from aivj_assets.cli_profile import profile
+from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
 
@@ -24,6 +27,10 @@ app = typer.Typer(
 pack_app = typer.Typer(help="Make and look at packs.", no_args_is_help=True)
 app.add_typer(pack_app, name="pack")
 app.add_typer(bench_app, name="bench")
+app.add_typer(cache_app, name="cache")
+app.command("profile")(profile)
+app.command("search")(search)
+app.command("similar")(similar)
 
 console = Console(soft_wrap=False)
 EXIT_FAILED, EXIT_USER = 1, 2
@@ -42,6 +49,16 @@ EmbedderOption = Annotated[
 ]
 PretrainedOption = Annotated[
     str | None, typer.Option("--pretrained", help="OpenCLIP weights: a tag, or the path of a checkpoint.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="Where frames are embedded: cpu or cuda; by default the best there is.")
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="float32, bfloat16 or float16 (CUDA); by default the fastest whose vectors agree with float32's.",
+    ),
 ]
 KOption = Annotated[
     int | None, typer.Option("--k", min=1, help="Number of clusters; by default 64, fewer in small packs.")
@@ -99,6 +116,8 @@ def run(
     k: KOption = None,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
     set_: SetOption = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Materialise only this asset; may be repeated.")
@@ -114,7 +133,10 @@ def run(
     settings = parse_settings(set_ or [])
     if retry_failed:
         settings["retryFailed"] = True
-    options = BatchOptions(k=k, embedder=embedder, pretrained=pretrained, render=settings, only=only or [])
+    options = BatchOptions(
+        k=k, embedder=embedder, pretrained=pretrained, device=device, precision=precision, render=settings,
+        only=only or [],
+    )  # fmt: skip
     raise typer.Exit(run_and_report(console, data_root(root), BatchKey.parse(batch), options))
 
 

@@ -39,6 +39,7 @@ class ModelCard(ContractModel):
     pretrained: str
     weights_sha256: str
     activation: str | None = Field(None, description="`quick_gelu` where weights need it, or rows differ")
+    features: str | None = Field(None, description="which of the network's outputs, where it is not the usual one")
     preprocess: Preprocessing
     dim: int = Field(ge=1)
     pooling: str = "normalise(mean(normalise(frame)))"

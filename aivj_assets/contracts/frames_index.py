@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,8 @@ ReasonCode = Literal[
     "quality-filter",
 ]
 FLAGS = ("black", "flat", "static")
+BLACK_MAX_LUMA = 3 / 255
+"""`black`: the mean gray (0..1) of every frame is below this."""
 REASON_CODES: tuple[str, ...] = get_args(ReasonCode)
 
 
@@ -95,6 +98,36 @@ def frame_paths(id_hash_: str, count: int, suffix: str) -> list[str]:
     """Return `frames/ab/cd/<idHash>/frame-000.<suffix>` … for `count` captures."""
     folder = f"frames/{id_hash_[:2]}/{id_hash_[2:4]}/{id_hash_}"
     return [f"{folder}/frame-{number:03d}.{suffix}" for number in range(count)]
+
+
+def is_whole_image(head: bytes, tail: bytes, size_bytes: int) -> bool:
+    """Tell by its first 8 and last 64 bytes whether an image was cut off: by a full disk, a crash, a broken copy.
+
+    A WebP tells its length (RIFF header), a PNG ends with the chunk IEND, a JPEG with the marker EOI. Other bytes are
+    taken as they are, unless there are none. Nothing is decoded: that finds what else is damaged.
+    """
+    if head.startswith(b"RIFF"):
+        return len(head) == 8 and size_bytes >= 8 + int.from_bytes(head[4:8], "little")
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    return size_bytes > 0 and not any(magic.startswith(head) for magic in (b"RIFF", b"\x89PNG", b"\xff\xd8"))
+
+
+def is_whole_file(path: Path) -> bool:
+    """Tell whether a stored image is there and, by `is_whole_image`, not cut off."""
+    try:
+        # Unbuffered, and a WebP's end is not read: a large pack has hundreds of thousands of frames.
+        with path.open("rb", buffering=0) as file:
+            head = file.read(8)
+            size_bytes = os.fstat(file.fileno()).st_size
+            if head.startswith(b"RIFF"):
+                return is_whole_image(head, b"", size_bytes)
+            file.seek(max(0, size_bytes - 64))
+            return is_whole_image(head, file.read(64), size_bytes)
+    except OSError:
+        return False
 
 
 def encode_record(record: OkRecord | FailedRecord) -> bytes:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
+from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, is_whole_image, read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.layout import BatchDir
 
 Comparison = Literal[">=", "<", ">"]
+# Reasons of presets that no record calls failed, beside the reason codes of records.
 NO_RECORD = "no-record"
+FRAME_MISSING = "frame-missing"
 _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
 
@@ -23,7 +25,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<": o
 class BatchFigures:
     """What the gates measure, over the presets of the submitted manifest.
 
-    `None` means that a figure cannot be computed (no ok preset, a frame missing on disk); `problem` says why.
+    `ok` counts presets whose record is ok and whose first frame lies whole on disk. `None` means that a figure cannot
+    be computed, as no preset is ok. `problem` tells of frames that are gone, or why there is no figure.
     """
 
     total: int
@@ -63,6 +66,10 @@ class Gate:
     remedy: str
     measure: Callable[[BatchFigures], Measurement] = field(repr=False)
 
+    def holds(self, value: float | None) -> bool:
+        """Return whether a value passes; one that cannot be computed does not."""
+        return value is not None and _COMPARE[self.comparison](value, self.threshold)
+
 
 @dataclass(frozen=True)
 class GateVerdict:
@@ -77,11 +84,8 @@ class GateVerdict:
         """Return the value with 4 digits, or as many more as keep it on its side of the threshold."""
         if self.value is None:
             return "not computable"
-        compare = _COMPARE[self.gate.comparison]
         texts = (f"{self.value:.{digits}{style}}" for digits in range(4, 17))
-        return next(
-            (text for text in texts if compare(float(text), self.gate.threshold) == self.passed), str(self.value)
-        )
+        return next((text for text in texts if self.gate.holds(float(text)) == self.passed), str(self.value))
 
     @property
     def sentence(self) -> str:
@@ -113,16 +117,17 @@ def _range(low: float | None, high: float | None, ok: int) -> Measurement:
     return Measurement(value, {"min": low, "max": high, "ok": ok})
 
 
+OK_RATE = Gate(
+    "ok_rate",
+    "ok presets / presets of the submitted manifest",
+    0.95,
+    ">=",
+    "look at the failure reasons; timeoutMs 45000 where they are timeouts, refreshEvery 50 when failures rise "
+    "along a long run; take presets out of the manifest that cannot work",
+    _ok_rate,
+)
 GATES: tuple[Gate, ...] = (
-    Gate(
-        "ok_rate",
-        "ok presets / presets of the submitted manifest",
-        0.95,
-        ">=",
-        "look at the failure reasons; timeoutMs 45000 where they are timeouts, refreshEvery 50 when failures rise "
-        "along a long run; take presets out of the manifest that cannot work",
-        _ok_rate,
-    ),
+    OK_RATE,
     Gate(
         "top_same",
         "ok presets that share the commonest first frame (SHA-1) / ok presets",
@@ -155,26 +160,26 @@ def evaluate_gates(figures: BatchFigures) -> list[GateVerdict]:
     verdicts = []
     for gate in GATES:
         measurement = gate.measure(figures)
-        value = measurement.value
-        passed = value is not None and _COMPARE[gate.comparison](value, gate.threshold)
         evidence = dict(measurement.evidence)
         if figures.problem:
             evidence["problem"] = figures.problem
-        verdicts.append(GateVerdict(gate, value, passed, evidence))
+        verdicts.append(GateVerdict(gate, measurement.value, gate.holds(measurement.value), evidence))
     return verdicts
 
 
-def first_frame_digests(records: Sequence[OkRecord], batch_dir: Path) -> tuple[Counter[str], list[str]]:
-    """Return how often each SHA-1 of frame-000 occurs, and the presets whose first frame cannot be read."""
-    digests: Counter[str] = Counter()
+def first_frame_digests(records: Sequence[OkRecord], batch_dir: Path) -> tuple[dict[str, str], list[str]]:
+    """Return {presetId: SHA-1 of its frame-000}, and the presets whose first frame is missing or not whole."""
+    digests: dict[str, str] = {}
     unreadable: list[str] = []
     for record in records:
         try:
             data = (batch_dir / record.frames[0]).read_bytes()
         except OSError:
-            unreadable.append(record.preset_id)
+            data = b""
+        if is_whole_image(data[:8], data[-64:], len(data)):
+            digests[record.preset_id] = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         else:
-            digests[hashlib.sha1(data, usedforsecurity=False).hexdigest()] += 1
+            unreadable.append(record.preset_id)
     return digests, unreadable
 
 
@@ -183,22 +188,26 @@ def measure_batch(
 ) -> BatchFigures:
     """Compute a batch's figures from its manifest's preset ids, its index and the frames on disk.
 
-    A preset without a record counts as failed. Records of presets that the manifest does not name do not count.
+    A preset without a record counts as failed, and so does one whose first frame is gone: it cannot be used. Records of
+    presets that the manifest does not name do not count.
     """
     counted = [records[preset_id] for preset_id in preset_ids if preset_id in records]
-    ok = [record for record in counted if isinstance(record, OkRecord)]
+    rendered = [record for record in counted if isinstance(record, OkRecord)]
     reasons = Counter(reason for record in counted if isinstance(record, FailedRecord) for reason in record.reasons)
     if len(counted) < len(preset_ids):
         reasons[NO_RECORD] = len(preset_ids) - len(counted)
-    digests, unreadable = first_frame_digests(ok, batch_dir)
+    digests, unreadable = first_frame_digests(rendered, batch_dir)
+    ok = [record for record in rendered if record.preset_id in digests]
     problem = None
     if unreadable:
+        reasons[FRAME_MISSING] = len(unreadable)
         problem = (
-            f"{len(unreadable)} first frames are missing on disk, e.g. of '{unreadable[0]}'; materialise frames again"
+            f"{len(unreadable)} first frames are missing on disk or truncated, e.g. of '{unreadable[0]}'; "
+            "materialise frames again"
         )
     elif not ok:
         problem = "no preset is ok"
-    usable = bool(ok) and not unreadable
+    same = Counter(digests.values())
     luma = [record.metrics.avg_luma for record in ok]
     motion = [record.metrics.motion for record in ok]
     return BatchFigures(
@@ -206,8 +215,8 @@ def measure_batch(
         ok=len(ok),
         failed=len(preset_ids) - len(ok),
         failure_reasons=dict(reasons.most_common()),
-        top_same=max(digests.values()) if usable else None,
-        unique_first_frames=len(digests) if usable else None,
+        top_same=max(same.values(), default=None),
+        unique_first_frames=len(same) if ok else None,
         luma_min=min(luma, default=None),
         luma_max=max(luma, default=None),
         motion_min=min(motion, default=None),

@@ -13,11 +13,13 @@ PACK_SETTINGS_NAME = "aivj-pack.json"
 
 
 class EmbedderSettings(ContractModel):
-    """Which embedding model; None takes the default of the machine."""
+    """Which embedding model, and where it runs in which precision; None takes the default of the machine."""
 
     model: str | None = None
     pretrained: str | None = None
     note: str | None = None
+    device: str | None = None
+    precision: str | None = None
 
 
 class ClusterSettings(ContractModel):

@@ -50,6 +50,8 @@ class RunMeta(ContractFile):
     failure_reasons_top: list[tuple[str, int]]
     gates: list[GateLine]
     embedding_model: dict[str, Any]
+    left_out_top: list[tuple[str, int]] = Field(default_factory=list)
+    """Why ok presets have no embedding, and how many of each."""
     k: int
     k_reason: str | None
     energies: dict[str, int]

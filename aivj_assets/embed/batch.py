@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, load_embeddings
+from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, Precision, load_embeddings
 from aivj_assets.embed.cache import FrameVectorCache, cache_limit_bytes, trim_cache
-from aivj_assets.embed.choose import EmbedderChoice, choose_dtype, load_model
+from aivj_assets.embed.choose import EmbedderChoice, check_model_available, choose_dtype, load_model
 from aivj_assets.embed.embed import DEFAULT_BATCH_SIZE, FrameSource, Progress, embed_batch, is_current
 from aivj_assets.embed.encoder import Log
 from aivj_assets.embed.frames import sample_frames
@@ -17,6 +18,19 @@ from aivj_assets.embed.model import Pixels, TorchModel
 from aivj_assets.embed.precision import AUTO, FLOAT32, SAMPLE_FRAMES, agreeing_model
 
 _PROGRESS_EVERY_S = 1.0
+
+
+def require_embedding(
+    choice: EmbedderChoice, environ: Mapping[str, str], *, device: str | None = None, precision: str = AUTO
+) -> None:
+    """Raise `UserError` when a batch could not be embedded so: no weights, no such device, a mistyped setting.
+
+    For before rendering starts: it takes seconds, and loads no weights.
+    """
+    cache_limit_bytes(environ)
+    if device is not None or precision != AUTO:
+        choose_dtype(choice, precision, device)
+    check_model_available(choice, environ)
 
 
 def update_embeddings(
@@ -39,18 +53,11 @@ def update_embeddings(
     """
     limit_bytes = cache_limit_bytes(environ)
     dtype, reason = choose_dtype(choice, precision, device)
-
-    def load(name: str) -> TorchModel:
-        return load_model(choice, environ, device=device, dtype=name, max_frames_per_preset=source.max_frames)
-
-    model = load(dtype)
+    loader = _Loader(source, choice, environ, device)
+    model = loader.load(dtype)
     if is_current(source, model.card, None if precision == AUTO else dtype):
         return load_embeddings(source.batch_dir), True
-
-    def sample(of_model: TorchModel) -> list[Pixels]:
-        return sample_frames(source.batch_dir.path, source.records, of_model.prepare, SAMPLE_FRAMES)
-
-    model, found = agreeing_model(model, lambda: load(FLOAT32), reason, sample)
+    model, found = agreeing_model(model, lambda: loader.load(FLOAT32), reason, loader.sample)
     agreement = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
     log(f"{model.card.name} on {model.device} in {found.dtype}: {found.reason}{agreement}")
     cache = FrameVectorCache(cache_dir, model.card, model.dtype)
@@ -69,6 +76,40 @@ def update_embeddings(
     log(f"{meta.computed_frames} frames computed, {meta.frames - (meta.computed_frames or 0)} known already")
     trim_cache(cache_dir, limit_bytes)
     return made, False
+
+
+def load_for(
+    source: FrameSource,
+    choice: EmbedderChoice,
+    environ: Mapping[str, str],
+    *,
+    device: str | None = None,
+    precision: str = AUTO,
+) -> tuple[TorchModel, Precision]:
+    """Load the model that `update_embeddings` would take for these frames, and what was found of its precision."""
+    dtype, reason = choose_dtype(choice, precision, device)
+    loader = _Loader(source, choice, environ, device)
+    return agreeing_model(loader.load(dtype), lambda: loader.load(FLOAT32), reason, loader.sample)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    source: FrameSource
+    choice: EmbedderChoice
+    environ: Mapping[str, str]
+    device: str | None
+
+    def load(self, dtype: str) -> TorchModel:
+        return load_model(
+            self.choice,
+            self.environ,
+            device=self.device,
+            dtype=dtype,
+            max_frames_per_preset=self.source.max_frames,
+        )
+
+    def sample(self, model: TorchModel) -> list[Pixels]:
+        return sample_frames(self.source.batch_dir.path, self.source.records, model.prepare, SAMPLE_FRAMES)
 
 
 @contextmanager

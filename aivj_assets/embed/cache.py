@@ -16,6 +16,7 @@ import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,10 @@ class FrameVectorCache:
 
     def _open(self) -> None:
         shards = sorted(self.folder.glob("*.npz"))
-        if len([path for path in shards if path.stat().st_size < _SHARD_BYTES // 2]) > _MANY_SHARDS:
-            self._merge(shards)
+        if sum(_size_bytes(path) < _SHARD_BYTES // 2 for path in shards) > _MANY_SHARDS:
+            # On a full disk the shards stay as they are.
+            with suppress(OSError):
+                self._merge(shards)
             shards = sorted(self.folder.glob("*.npz"))
         self._paths: list[Path] = []
         self._used: set[int] = set()
@@ -210,20 +213,26 @@ def _read_vectors(path: Path, dim: int) -> npt.NDArray[np.float32] | None:
 
 def _touch(path: Path) -> None:
     """Note that a shard was used: the ones that were not for longest go first."""
-    try:
+    with suppress(OSError):
         os.utime(path)
-    except OSError:
-        return
 
 
 def _remove(path: Path) -> int:
     """Remove a file and return its bytes; on Windows one that another process reads stays, and counts as 0."""
+    size = _size_bytes(path)
     try:
-        size = path.stat().st_size
         path.unlink()
     except OSError:
         return 0
     return size
+
+
+def _size_bytes(path: Path) -> int:
+    """Return a file's size; 0 for one that another process has just removed."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -247,7 +256,7 @@ def cache_usage(folder: Path) -> list[CacheUsage]:
             facts = {}
         shards = list(part.glob("*.npz"))
         frames = sum(len(keys) for keys in map(_read_keys, shards) if keys is not None)
-        size = sum(path.stat().st_size for path in shards if path.exists())
+        size = sum(map(_size_bytes, shards))
         usages.append(CacheUsage(part, str(facts.get("model", "?")), str(facts.get("dtype", "?")), frames, size))
     return sorted(usages, key=lambda usage: -usage.size_bytes)
 
@@ -266,17 +275,15 @@ def trim_cache(folder: Path, limit_bytes: float, *, older_than_s: float = 0.0) -
         shards.append((stat.st_mtime, stat.st_size, path))
     excess = sum(size for _, size, _ in shards) - limit_bytes
     removed = 0
-    for used_at, size, path in sorted(shards, key=lambda shard: shard[0]):
+    for used_at, _, path in sorted(shards, key=lambda shard: shard[0]):
         if removed >= excess or time.time() - used_at < older_than_s:
             break
-        removed += _remove(path) and size
+        removed += _remove(path)
     for part in _parts(folder):
         if not any(part.glob("*.npz")):
             _remove(part / _CARD_NAME)
-            try:
+            with suppress(OSError):
                 part.rmdir()
-            except OSError:
-                continue
     return removed
 
 

@@ -3,51 +3,167 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from aivj_assets.contracts.embeddings import Embeddings
+from aivj_assets.contracts.embeddings import Embeddings, ModelCard, differing_fields
 from aivj_assets.contracts.findings import Finding
+from aivj_assets.contracts.frames_index import BLACK_MAX_LUMA, FailedRecord, OkRecord
+from aivj_assets.contracts.gates import OK_RATE
+from aivj_assets.contracts.profile import FrozenCard
+from aivj_assets.embed.quality import effective_dimension
 
 UNIT_NORM_TOLERANCE = 1e-4
+NEAR_BLACK_MAX_FRACTION = 0.2
+COLLAPSE_MIN_DIMENSION = 4.0
+"""Rows whose effective dimension is below this have collapsed: one or two directions are all that tells presets apart.
+
+Measured on real presets, three frames each: EfficientNet-Lite0 gives 6.0 to 6.4 from 8 rows, 31 to 34 from 60 and 77
+from 1,500; networks with random weights, OpenCLIP's ViT-B-32 and a small one, give 1.7 to 2.1 from 59 to 400 rows.
+"""
+FROZEN_CARD = "frozen_card"
+_BLOCK_VALUES = 2**22
 
 
-def check_embeddings(embeddings: Embeddings, expected_ids: Sequence[str]) -> list[Finding]:
+def check_embeddings(
+    embeddings: Embeddings, expected_ids: Sequence[str], *, presets: int | None = None
+) -> list[Finding]:
     """Check embeddings against the ids of the batch's ok presets.
 
-    Findings, in this order: `shape` (as many rows as ids, as many columns as the card says), `finite`, `unit_norm`
-    (within 1e-4), `unique_ids`, `one_row_per_ok_preset`.
+    `presets` is the number of presets in the manifest, by default as many as `expected_ids`. Findings, in this order:
+    `shape` (as many rows as ids, as many columns as the card says), `finite`, `unit_norm` (within 1e-4), `unique_ids`,
+    `one_row_per_ok_preset` (each has a row, or a reason why it was left out; rows / presets holds the gate ok_rate, in
+    which a preset that was left out counts as failed). Rows may be memory-mapped; they are read a block at a time.
     """
-    vectors = np.asarray(embeddings.vectors)
-    ids = embeddings.preset_ids
+    vectors, ids = embeddings.vectors, embeddings.preset_ids
     wanted = (len(ids), embeddings.meta.dim)
-    finite_rows = np.isfinite(vectors).all(axis=1) if vectors.ndim == 2 else np.zeros(0, bool)
-    # In float64: the check must not add the rounding that it looks for.
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1) if vectors.ndim == 2 else np.zeros(0)
-    deviation = float(np.max(np.abs(norms - 1))) if norms.size and finite_rows.all() else float("nan")
-    broken = int(finite_rows.size - finite_rows.sum())
+    rows, broken, deviation = _norms(vectors)
     repeated = [preset_id for preset_id, count in Counter(ids).items() if count > 1]
     return [
         Finding("shape", vectors.shape == wanted, f"{vectors.shape}, expected {wanted}"),
-        Finding("finite", norms.size > 0 and broken == 0, f"{broken} of {finite_rows.size} rows hold NaN or infinity"),
+        Finding("finite", rows > 0 and broken == 0, f"{broken} of {rows} rows hold NaN or infinity"),
         Finding("unit_norm", deviation <= UNIT_NORM_TOLERANCE, f"largest deviation from length 1: {deviation:.2g}"),
         Finding("unique_ids", not repeated, _examples("ids with more than one row", repeated)),
-        _coverage(embeddings, expected_ids),
+        _coverage(embeddings, expected_ids, len(expected_ids) if presets is None else presets),
     ]
 
 
-def _coverage(embeddings: Embeddings, expected_ids: Sequence[str]) -> Finding:
+def _norms(vectors: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, int, float]:
+    """Return (rows, rows with a value that is no number, largest deviation from length 1; NaN where there is none)."""
+    if vectors.ndim != 2 or not vectors.size:
+        return 0, 0, float("nan")
+    broken, deviation = 0, 0.0
+    step = max(1, _BLOCK_VALUES // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        block = np.asarray(vectors[start : start + step])
+        broken += int(len(block) - np.isfinite(block).all(axis=1).sum())
+        # In float64: the check must not add the rounding that it looks for.
+        lengths = np.linalg.norm(block.astype(np.float64), axis=1)
+        deviation = max(deviation, float(np.max(np.abs(lengths - 1)))) if not broken else float("nan")
+    return len(vectors), broken, deviation
+
+
+def _coverage(embeddings: Embeddings, expected_ids: Sequence[str], presets: int) -> Finding:
     present, expected = set(embeddings.preset_ids), set(expected_ids)
-    left_out = embeddings.meta.left_out
-    missing = [
-        f"{preset_id} ({left_out[preset_id]})" if preset_id in left_out else preset_id
-        for preset_id in expected_ids
-        if preset_id not in present
-    ]
+    reasons = embeddings.meta.left_out
+    without_row = [preset_id for preset_id in expected_ids if preset_id not in present]
+    explained = [f"{preset_id} ({reasons[preset_id]})" for preset_id in without_row if reasons.get(preset_id)]
+    missing = [preset_id for preset_id in without_row if not reasons.get(preset_id)]
     foreign = [preset_id for preset_id in embeddings.preset_ids if preset_id not in expected]
-    detail = f"{_examples('ok presets without a row', missing)}; {_examples('rows of other presets', foreign)}"
-    return Finding("one_row_per_ok_preset", not missing and not foreign, detail)
+    rows = len(present & expected)
+    fraction = rows / presets if presets else None
+    enough = OK_RATE.holds(fraction)
+    share = f"{rows}/{presets}" + ("" if fraction is None else f" = {fraction:.4f}")
+    rule = f"rows / presets of the manifest is {share}, required {OK_RATE.comparison} {OK_RATE.threshold:g}"
+    parts = [f"{rows} of {len(expected)} ok presets have a row; {rule}"]
+    for what, items in (
+        ("left out with a reason", explained),
+        ("ok presets without a row or a reason", missing),
+        ("rows of other presets", foreign),
+    ):
+        if items:
+            parts.append(_examples(what, items))
+    if explained and not enough:
+        parts.append("materialise frames again")
+    return Finding("one_row_per_ok_preset", enough and not missing and not foreign, "; ".join(parts))
+
+
+def check_inputs(embeddings: Embeddings, records: Mapping[str, OkRecord | FailedRecord]) -> Finding:
+    """Check that few of the embedded presets are black: the warning `near_black_inputs`.
+
+    A preset is near-black when its record carries the flag `black`, or its avgLuma (0..1) is below that flag's bound.
+    """
+    embedded = [record for record in map(records.get, embeddings.preset_ids) if isinstance(record, OkRecord)]
+    dark = [
+        record.preset_id
+        for record in embedded
+        if "black" in (record.metrics.flags or ()) or record.metrics.avg_luma < BLACK_MAX_LUMA
+    ]
+    fraction = len(dark) / len(embedded) if embedded else 0.0
+    return Finding(
+        "near_black_inputs",
+        bool(embedded) and fraction <= NEAR_BLACK_MAX_FRACTION,
+        f"{_examples(f'of {len(embedded)} embedded presets are near-black', dark)} ({fraction:.1%}; up to "
+        f"{NEAR_BLACK_MAX_FRACTION:.0%} is usual)",
+        "warning",
+    )
+
+
+def check_collapse(embeddings: Embeddings) -> Finding:
+    """Check that rows differ in many directions: the warning `collapse`, on their effective dimension.
+
+    With fewer rows than twice the bound the figure says nothing: the finding passes and tells so.
+    """
+    name, rows = "collapse", len(embeddings.vectors)
+    if rows < 2 * COLLAPSE_MIN_DIMENSION:
+        return Finding(name, True, f"not judged: {rows} rows, fewer than {2 * COLLAPSE_MIN_DIMENSION:g}", "warning")
+    dimension = effective_dimension(embeddings.vectors)
+    detail = f"effective dimension {dimension:.1f} of {rows} rows (at least {COLLAPSE_MIN_DIMENSION:g} is usual)"
+    passed = dimension >= COLLAPSE_MIN_DIMENSION
+    if not passed:
+        detail += "; are the weights trained, and do the frames differ?"
+    return Finding(name, passed, detail, "warning")
+
+
+def check_frozen_card(card: ModelCard, batch: str, frozen: FrozenCard | None, held_by: str | None) -> Finding:
+    """Check that a batch's card is its pack's frozen one: `frozen_card`.
+
+    `held_by` names another batch of the pack whose rows carry the frozen card; without one no rows could mix, and the
+    batch's card takes its place once the batch is accepted.
+    """
+    name, pack = FROZEN_CARD, batch.partition("/")[0]
+    if frozen is None:
+        return Finding(name, True, f"pack {pack} has no frozen card yet; this batch's is {card.name}")
+    if frozen.card == card:
+        return Finding(name, True, f"the card is the pack's: {card.name}, frozen by {frozen.batch}")
+    fields = "; ".join(_differences(frozen.card, card))
+    differs = f"pack {pack} is frozen to {frozen.card.name} (by {frozen.batch}), this batch is {card.name} ({fields})"
+    if held_by is None:
+        return Finding(
+            name, True, f"{differs}; no other accepted batch carries the frozen card, so that this one takes its place"
+        )
+    return Finding(
+        name,
+        False,
+        f"{differs}, and {held_by} carries the frozen card. Embed {batch} with the frozen model, or make its card the "
+        f'pack\'s: aivj profile {pack} --refreeze {batch} --reason "..." and embed the other batches again',
+    )
+
+
+def _differences(one: ModelCard, other: ModelCard) -> Iterator[str]:
+    """Yield `field: value in one -> in the other` where two cards differ; long values are cut."""
+    for field, pair in differing_fields(one, other).items():
+        left, right = (value if isinstance(value, dict) else {"": value} for value in pair)
+        for name in {**left, **right}:
+            if left.get(name) != right.get(name):
+                values = " -> ".join(_cut(str(side.get(name))) for side in (left, right))
+                yield f"{field}{f'.{name}' if name else ''}: {values}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:12]}.."
 
 
 def _examples(what: str, items: Sequence[str]) -> str:

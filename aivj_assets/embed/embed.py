@@ -92,10 +92,13 @@ def embed_batch(
     batch_size: int = DEFAULT_BATCH_SIZE,
     workers: int | None = None,
     note: str | None = None,
+    target: BatchDir | None = None,
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> Embeddings:
-    """Embed the ok presets of a batch and write its three files; rows float32 [n, d] of unit length.
+    """Embed the ok presets of a batch and write the three files, by default beside the frames.
+
+    Rows are float32 [n, d] of unit length, in the order of the source's records.
 
     A preset with a frame that is missing or cannot be decoded gets no row: it is named in `meta.left_out`. Frames whose
     vectors `cache` knows are not computed again, nor is a frame that several presets share. `batch_size` is in images;
@@ -109,7 +112,8 @@ def embed_batch(
     records = source.records
     state = source.state()
     counts = [min(len(record.frames), source.max_frames) for record in records]
-    with EmbeddingsWriter(source.batch_dir, len(records), model.card.dim) as writer:
+    folder = target or source.batch_dir
+    with EmbeddingsWriter(folder, len(records), model.card.dim) as writer:
         work = _Work(source, model, cache, RowMeans(writer, counts))
         readers = workers or max(_FEWEST_READERS, min(_MOST_READERS, usable_cpus()))
         with one_thread_an_operation(), ThreadPoolExecutor(readers, thread_name_prefix="read") as pool:
@@ -148,7 +152,7 @@ def embed_batch(
             note=note,
         )
         writer.commit(kept, [records[row].preset_id for row in kept], meta)
-    return load_embeddings(source.batch_dir)
+    return load_embeddings(folder)
 
 
 def card_for(card: ModelCard, max_frames_per_preset: int) -> ModelCard:

@@ -107,7 +107,8 @@ class TorchModel:
         import torch
 
         with torch.inference_mode():
-            stacked = torch.from_numpy(np.ascontiguousarray(images))
+            # PyTorch wants memory that may be written to; Pillow's may not.
+            stacked = torch.from_numpy(np.require(images, requirements=["C", "W"]))
             if self.torch_device.type == "cuda":
                 # From pinned memory the copy runs beside the pass before it; bytes are a quarter of floats.
                 stacked = stacked.pin_memory().to(self.torch_device, non_blocking=True)

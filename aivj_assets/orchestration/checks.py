@@ -1,6 +1,7 @@
 """Asset checks: the gates of `frames` from their one declaration, and the contracts of what follows.
 
-All are blocking, of severity ERROR and partitioned. A figure that cannot be computed does not pass.
+All are partitioned; those that a stage declares as blocking are of severity ERROR, the others warn. A figure that
+cannot be computed does not pass.
 """
 
 import warnings
@@ -17,17 +18,18 @@ from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.gates import GATES, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.style import StyleIndex
-from aivj_assets.embed.checks import check_embeddings
+from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inputs
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, BatchKey, DataRoot
+from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.profile import frozen_card_finding
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import user_errors
 from aivj_assets.style.index import check_style_index
 
 CheckResults = Iterator[dg.AssetCheckResult]
-ContractCheck = Callable[[DataRoot, BatchKey, BatchDir], Sequence[Finding]]
+ContractCheck = Callable[[dg.DagsterInstance, DataRoot, BatchKey], Sequence[Finding]]
 
 
 def _specs(stage: str, descriptions: dict[str, str]) -> list[dg.AssetCheckSpec]:
@@ -85,7 +87,7 @@ def _metadata(value: float | int | str | None) -> Any:
 
 
 def _contract_check(stage: str, findings_of: ContractCheck) -> dg.AssetChecksDefinition:
-    """Make the partitioned blocking checks of a stage from a function that returns its findings."""
+    """Make the partitioned checks of a stage from a function that returns its findings."""
     specs = _specs(stage, {})
 
     @dg.multi_asset_check(name=f"{stage}_contract", specs=specs)
@@ -93,7 +95,7 @@ def _contract_check(stage: str, findings_of: ContractCheck) -> dg.AssetChecksDef
         root = data_root.get()
         batch = BatchKey.parse(context.partition_key)
         try:
-            findings: Sequence[Finding] = findings_of(root, batch, root.batch(batch))
+            findings: Sequence[Finding] = findings_of(context.instance, root, batch)
         except UserError as error:
             findings = [Finding(spec.name, False, str(error)) for spec in specs]
         for spec in specs:
@@ -122,22 +124,29 @@ def _result(
     )
 
 
-def _embedding_findings(root: DataRoot, batch: BatchKey, folder: BatchDir) -> Sequence[Finding]:
-    del root, batch
+def _embedding_findings(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:
+    folder = root.batch(batch)
     embeddings = load_embeddings(folder)
-    ok = [record for record in read_records(folder.frames_index).values() if isinstance(record, OkRecord)]
-    return check_embeddings(embeddings, [record.preset_id for record in ok])
+    manifest = Manifest.load(root.manifest(batch))
+    records = read_records(folder.frames_index)
+    ok = [preset.id for preset in manifest.presets if isinstance(records.get(preset.id), OkRecord)]
+    return [
+        *check_embeddings(embeddings, ok, presets=len(manifest.presets)),
+        frozen_card_finding(instance, root, batch, embeddings.meta.card),
+        check_inputs(embeddings, records),
+        check_collapse(embeddings),
+    ]
 
 
-def _cluster_findings(root: DataRoot, batch: BatchKey, folder: BatchDir) -> Sequence[Finding]:
-    del root, batch
+def _cluster_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:
+    folder = root.batch(batch)
     return check_clusters(
         Clusters.load(folder.clusters), load_centroids(folder.centroids), read_embedding_ids(folder.embedding_ids)
     )
 
 
-def _style_findings(root: DataRoot, batch: BatchKey, folder: BatchDir) -> Sequence[Finding]:
-    del root, batch
+def _style_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:
+    folder = root.batch(batch)
     ids = read_embedding_ids(folder.embedding_ids)
     findings: list[Finding] = []
     for version in ("v1", "v0"):

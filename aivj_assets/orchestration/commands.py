@@ -16,7 +16,7 @@ from dagster import DagsterEventType
 from rich.console import Console
 
 from aivj_assets.contracts.gates import GateVerdict
-from aivj_assets.contracts.pack_settings import ClusterSettings, EmbedderSettings, PackSettings
+from aivj_assets.contracts.pack_settings import ClusterSettings, PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
@@ -38,6 +38,8 @@ class BatchOptions:
     k: int | None = None
     embedder: str | None = None
     pretrained: str | None = None
+    device: str | None = None
+    precision: str | None = None
     render: dict[str, Any] = field(default_factory=dict)
     only: Sequence[str] = ()
 
@@ -49,7 +51,10 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
     if options.embedder or options.pretrained:
         name = options.embedder or embedder.model or "openclip"
         choice = choose_embedder(name, options.pretrained or embedder.pretrained, os.environ)
-        embedder = EmbedderSettings(model=choice.model, pretrained=choice.pretrained, note=choice.reason)
+        named = {"model": choice.model, "pretrained": choice.pretrained, "note": choice.reason}
+        embedder = embedder.model_copy(update=named)
+    where = {"device": options.device, "precision": options.precision}
+    embedder = embedder.model_copy(update={name: value for name, value in where.items() if value is not None})
     clusters = settings.clusters
     if options.k is not None:
         clusters = ClusterSettings(k=options.k, seed=clusters.seed)
@@ -82,7 +87,9 @@ def run_and_report(
         accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
         # Nothing is rewritten where it says the same already.
         if outcome.success and accepted and not options.only and not (reused and is_published(root, batch.pack)):
+            warnings = outcome.warnings
             outcome = run_publication(instance, batch.pack)
+            outcome.warnings = [*warnings, *outcome.warnings]
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     _print_problems(console, outcome)
@@ -135,6 +142,8 @@ def _print_problems(console: Console, outcome: RunOutcome) -> None:
         console.print("Rejected:", sentence, highlight=False, markup=False, soft_wrap=True)
     for sentence in outcome.problems:
         console.print("Failed:", sentence, highlight=False, markup=False, soft_wrap=True)
+    for sentence in outcome.warnings:
+        console.print("Look at:", sentence, highlight=False, markup=False, soft_wrap=True)
     if not outcome.success and not outcome.rejected and not outcome.problems:
         console.print(f"Run {outcome.run_id} did not succeed; its log is in the UI (aivj ui).", highlight=False)
 

@@ -8,7 +8,7 @@ own inputs, and its files unchanged since.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -79,9 +79,13 @@ def latest_verdict(instance: dg.DagsterInstance, stage: str, check: str, partiti
     return None if target is None else (evaluation.passed, target.storage_id)
 
 
-def _check_problem(instance: dg.DagsterInstance, stage: str, partition: str, storage_id: int) -> str | None:
+def _check_problem(
+    instance: dg.DagsterInstance, stage: str, partition: str, storage_id: int, without: Collection[str]
+) -> str | None:
     failed = []
     for name in STAGES[stage].blocking_checks:
+        if name in without:
+            continue
         verdict = latest_verdict(instance, stage, name, partition)
         if verdict is None or verdict[1] != storage_id:
             return f"its check '{name}' has no result for the current materialisation; run the checks of {stage}"
@@ -92,14 +96,19 @@ def _check_problem(instance: dg.DagsterInstance, stage: str, partition: str, sto
     return None
 
 
-def stage_state(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> StageState:
-    """Judge one stage by itself: materialised, checks passed, inputs current, files unchanged."""
+def stage_state(
+    instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str, *, without: Collection[str] = ()
+) -> StageState:
+    """Judge one stage by itself: materialised, checks passed, inputs current, files unchanged.
+
+    Checks named in `without` are not asked.
+    """
     found = latest_materialization(instance, stage, batch.key)
     if found is None:
         return StageState(stage, None, f"it is not materialised; materialise {stage} first")
     storage_id, materialization = found
     version = data_version_of(materialization)
-    problem = _check_problem(instance, stage, batch.key, storage_id)
+    problem = _check_problem(instance, stage, batch.key, storage_id, without)
     if problem is None:
         made_from = recorded_inputs(materialization)
         for name in STAGES[stage].inputs:
@@ -117,10 +126,15 @@ def stage_state(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, s
 
 
 def batch_states(
-    instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stages: Sequence[str]
+    instance: dg.DagsterInstance,
+    root: DataRoot,
+    batch: BatchKey,
+    stages: Sequence[str],
+    *,
+    without: Collection[str] = (),
 ) -> Iterator[StageState]:
     """Judge several stages of a batch one after the other, in the order given; the first problem may end the asking."""
-    return (stage_state(instance, root, batch, stage) for stage in stages)
+    return (stage_state(instance, root, batch, stage, without=without) for stage in stages)
 
 
 def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> dict[str, str]:
@@ -136,9 +150,14 @@ def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: Batch
     return {name: versions[name] for name in STAGES[stage].inputs}
 
 
-def acceptance_problem(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> str | None:
-    """Return why a batch is not accepted up to and including `stage`, or None when it is."""
-    for state in batch_states(instance, root, batch, [*ancestors(stage), stage]):
+def acceptance_problem(
+    instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str, *, without: Collection[str] = ()
+) -> str | None:
+    """Return why a batch is not accepted up to and including `stage`, or None when it is.
+
+    Blocking checks named in `without` are not asked: whoever passes them decides about what they stand for.
+    """
+    for state in batch_states(instance, root, batch, [*ancestors(stage), stage], without=without):
         if state.problem is not None:
             return f"'{state.stage}': {state.problem}"
     return None

@@ -31,13 +31,14 @@ Watcher = Callable[[dg.DagsterEvent], None]
 
 @dataclass
 class RunOutcome:
-    """How a run ended. `problems` are one-line reasons; `rejected` the checks that did not pass."""
+    """How a run ended. `problems` are one-line reasons; `rejected` gates that did not pass, `warnings` other checks."""
 
     run_id: str
     success: bool
     interrupted: bool = False
     problems: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def run_batch(
@@ -93,7 +94,7 @@ def _execute(
     ):
         outcome.run_id, outcome.success = result.run_id, result.success
     outcome.interrupted = not outcome.success and was_interrupted(instance, outcome.run_id)
-    outcome.problems, outcome.rejected = explain_run(instance, outcome.run_id)
+    outcome.problems, outcome.rejected, outcome.warnings = explain_run(instance, outcome.run_id)
     return outcome
 
 
@@ -156,10 +157,11 @@ def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
     return False
 
 
-def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str]]:
-    """Return why a run failed (one line a step) and which checks did not pass (one line each)."""
+def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str], list[str]]:
+    """Return why a run failed (one line a step), which gates did not pass and which checks warn (one line each)."""
     problems: list[str] = []
     rejected: list[str] = []
+    warnings: list[str] = []
     for entry in instance.all_logs(
         run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.ASSET_CHECK_EVALUATION}
     ):
@@ -169,7 +171,8 @@ def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], l
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed:
-                rejected.append(evaluation.description or evaluation.check_name)
+                listed = warnings if evaluation.severity == dg.AssetCheckSeverity.WARN else rejected
+                listed.append(evaluation.description or evaluation.check_name)
             continue
         failure = event.step_failure_data
         if failure.user_failure_data is not None:
@@ -179,4 +182,4 @@ def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], l
             while cause.cause is not None:
                 cause = cause.cause
             problems.append(f"{event.step_key}: {' '.join(cause.message.split())[:400]}")
-    return problems, rejected
+    return problems, rejected, warnings

@@ -8,9 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from aivj_assets.contracts.pack_settings import PackSettings
-from aivj_assets.embed.choose import EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
+from aivj_assets.embed.choose import AUTO, EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
-from aivj_assets.embed.precision import AUTO, PRECISIONS
+from aivj_assets.embed.precision import PRECISIONS
 from aivj_assets.layout import DataRoot, resolve_data_root
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.machine import this_machine
@@ -52,11 +52,19 @@ class EmbedderResource(dg.ConfigurableResource[None]):
     note: str | None = Field(default=None, description="why this model was taken; kept in embeddings.meta.json")
     max_frames_per_preset: int = Field(default=3, ge=1, alias="maxFramesPerPreset")
     batch_size: int = Field(default=64, ge=1, alias="batchSize")
-    device: str = Field(default="auto", description="auto, cpu or cuda")
-    precision: str = Field(
-        default=AUTO,
-        description=f"one of {', '.join(PRECISIONS)}; auto takes the fastest whose vectors agree with float32's",
+    device: str | None = Field(
+        default=None, description="auto (CUDA where there is one), cpu or cuda; by default the pack's setting, auto"
     )
+    precision: str | None = Field(
+        default=None,
+        description=f"one of {', '.join(PRECISIONS)}; by default the pack's setting, auto: the fastest whose vectors "
+        "agree with float32's",
+    )
+
+    def where(self, settings: PackSettings) -> tuple[str | None, str]:
+        """Return (device or None for the best, precision asked for): the run's, else the pack's."""
+        device = self.device or settings.embedder.device or AUTO
+        return (None if device == AUTO else device), self.precision or settings.embedder.precision or AUTO
 
     def choose(self, settings: PackSettings) -> EmbedderChoice:
         """Return the choice of model: the run's, else the pack's, else the machine's. Nothing is loaded."""

@@ -15,7 +15,8 @@ def batch_run_config(settings: PackSettings) -> dict[str, Any]:
     fields = RenderParameters.model_fields.items()
     given = {name for name, info in fields if {name, info.alias} & settings.render.keys()}
     render = render_parameters(settings.render).model_dump(mode="json", by_alias=True, include=given)
-    embedder = settings.embedder.model_dump(exclude_none=True, include={"model", "pretrained", "note"})
+    passed_on = {"model", "pretrained", "note", "device", "precision"}
+    embedder = settings.embedder.model_dump(exclude_none=True, include=passed_on)
     clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "seed"})
     config: dict[str, Any] = {}
     ops: dict[str, Any] = {}

@@ -14,7 +14,8 @@ from aivj_assets.contracts.gates import GATES
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, sha256_file
 
-EMBEDDING_CHECKS = ("shape", "finite", "unit_norm", "unique_ids", "one_row_per_ok_preset")
+EMBEDDING_CHECKS = ("shape", "finite", "unit_norm", "unique_ids", "one_row_per_ok_preset", "frozen_card")
+EMBEDDING_WARNINGS = ("near_black_inputs", "collapse")
 CLUSTER_CHECKS = ("every_preset_assigned_once", "no_empty_cluster", "cluster_ids_legal", "centroids_unit_length")
 STYLE_INDEX_CHECKS = ("contract", "coverage", "no_duplicates", "energies_legal")
 
@@ -43,6 +44,7 @@ _STAGES = (
         ("presets", "frames"),
         lambda _root, _batch, folder: (folder.embeddings, folder.embedding_ids, folder.embeddings_meta),
         EMBEDDING_CHECKS,
+        EMBEDDING_WARNINGS,
     ),
     Stage(
         "clusters",

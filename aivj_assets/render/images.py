@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from aivj_assets.contracts.frames_index import BLACK_MAX_LUMA
 from aivj_assets.render.page_calls import max_image_bytes
 
 # Rec. 709 luma weights, applied to the sRGB values as stored.
 _GRAY_WEIGHTS = np.array([0.2126, 0.7152, 0.0722])
 _PILLOW_FORMATS = {"image/webp": "WEBP", "image/png": "PNG", "image/jpeg": "JPEG"}
 
-BLACK_MAX_LUMA = 3 / 255
-"""`black`: the mean gray of every frame is below this."""
 FLAT_MAX_STD = 4 / 255
 """`flat`: the standard deviation of gray within every frame is below this: one colour."""
 STATIC_MAX_MOTION = 0.5 / 255

@@ -16,7 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, id_hash, read_records, write_records
+from aivj_assets.contracts.frames_index import (
+    FailedRecord,
+    OkRecord,
+    id_hash,
+    is_whole_file,
+    read_records,
+    write_records,
+)
 from aivj_assets.contracts.manifest import ManifestPreset
 from aivj_assets.contracts.preset_file import PresetRefusal, PresetText, read_manifest_preset
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters, fingerprint, pixel_parameters
@@ -103,7 +110,7 @@ def is_done(
 ) -> bool:
     """Tell whether a record still counts for a preset as it is today.
 
-    An ok record: same fingerprint, same content, every frame on disk and not empty. A failed record: same fingerprint
+    An ok record: same fingerprint, same content, every frame on disk and whole. A failed record: same fingerprint
     and content (or the same refusal), and a reason that trying again does not cure. A quarantined one counts until
     `timeout_ms`, today's deadline of one preset, is longer than it was.
     """
@@ -113,7 +120,7 @@ def is_done(
         return (
             isinstance(preset, PresetText)
             and record.preset_sha256 == preset.sha256
-            and all(_is_filled(batch_dir.path / frame) for frame in record.frames)
+            and all(is_whole_file(batch_dir.path / frame) for frame in record.frames)
         )
     if retry_failed:
         return False
@@ -318,10 +325,3 @@ def _subfolders(folder: Path, name: re.Pattern[str]) -> list[Path]:
             ]
     except OSError:
         return []
-
-
-def _is_filled(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False

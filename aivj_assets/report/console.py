@@ -19,6 +19,7 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.render_progress import RenderProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.report.record import left_out_reasons
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         meta = summary.embeddings
         note = f"; {meta.note}" if meta.note else ""
         table.add_row("embedder", escape(f"{meta.model} ({meta.pretrained}), {meta.dim} dimensions{note}"))
+        if meta.left_out:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in left_out_reasons(meta.left_out))
+            table.add_row("embedded", escape(f"{meta.count} of {figures.total}; left out: {reasons}"))
     if accepted and summary.clusters:
         table.add_row("clusters", escape(f"{summary.clusters.k} ({summary.clusters.k_reason})"))
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -55,6 +56,11 @@ def gate_lines(verdicts: list[GateVerdict]) -> list[GateLine]:
     ]
 
 
+def left_out_reasons(left_out: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Return why ok presets have no embedding, the commonest first; which of a preset's frames does not count."""
+    return Counter(re.sub(r"^frame-\d+\.\w+: ", "", reason) for reason in left_out.values()).most_common()
+
+
 def build_run_record(
     root: DataRoot, batch: BatchKey, *, run_id: str, durations_s: Mapping[str, float], inputs: Mapping[str, str]
 ) -> RunMeta:
@@ -85,13 +91,16 @@ def build_run_record(
             "presets": figures.total,
             "ok": figures.ok,
             "failed": figures.failed,
+            # A preset whose first frame has gone since it was rendered is failed and left out.
             "embedded": embedding.count,
+            "leftOut": len(embedding.left_out),
             "uniqueFirstFrames": figures.unique_first_frames or 0,
             "indexed": len(index.entries),
         },
         failure_reasons_top=list(figures.failure_reasons.items())[:_TOP_REASONS],
         gates=gate_lines(evaluate_gates(figures)),
         embedding_model=embedding.card.to_json(),
+        left_out_top=left_out_reasons(embedding.left_out)[:_TOP_REASONS],
         k=clusters.k,
         k_reason=clusters.k_reason,
         energies={energy: energies[energy] for energy in ENERGIES},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aivj_assets.contracts.embeddings import ModelCard
+from aivj_assets.contracts.embeddings import ModelCard, require_same_card
 from aivj_assets.contracts.style import StyleEntry, StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.style.energy import EnergyTiers, energy_by_motion
@@ -47,11 +47,10 @@ def merge_batches(pack: str, batches: Sequence[AcceptedBatch], generated_at: str
                 f"Pack '{pack}': {first.batch} was rendered with parameters {first.fingerprint}, {other.batch} with "
                 f"{other.fingerprint}; frames of two kinds never lie in one index. Render one of them again."
             )
-        if other.card != first.card:
-            raise UserError(
-                f"Pack '{pack}': {first.batch} was embedded by {first.card.model} ({first.card.pretrained}), "
-                f"{other.batch} by {other.card.model} ({other.card.pretrained}); embed one of them again."
-            )
+    require_same_card(
+        {f"batch {batch.batch}": batch.card for batch in batches},
+        f"embed batches again so that all carry one card (aivj profile {pack} shows which is the pack's)",
+    )
     _require_unique(pack, batches)
     tiers = energy_by_motion({key: value for batch in batches for key, value in batch.motion.items()})
     v1 = [_with_energy(entry, tiers) for batch in batches for entry in batch.v1.entries]

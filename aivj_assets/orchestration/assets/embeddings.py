@@ -40,13 +40,15 @@ def embeddings(
             frames_index_sha256=sha256_file(step.folder.frames_index),
             max_frames_per_preset=embedder.max_frames_per_preset,
         )
+        settings = PackSettings.of_pack(root, step.batch.pack)
+        device, precision = embedder.where(settings)
         made, kept = update_embeddings(
             source,
-            embedder.choose(PackSettings.of_pack(root, step.batch.pack)),
+            embedder.choose(settings),
             os.environ,
             cache_dir=root.embedding_cache_dir,
-            device=None if embedder.device == "auto" else embedder.device,
-            precision=embedder.precision,
+            device=device,
+            precision=precision,
             batch_size=embedder.batch_size,
             progress=_tell_each_tenth(context.log.info),
             log=context.log.info,

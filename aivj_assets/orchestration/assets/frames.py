@@ -16,7 +16,7 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.render_parameters import RenderParameters, operational_parameters, pixel_parameters
 from aivj_assets.contracts.render_progress import RenderProgress
-from aivj_assets.embed.choose import check_model_available
+from aivj_assets.embed.batch import require_embedding
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, sha256_file
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
@@ -49,7 +49,8 @@ def plan_frames(
         settings = PackSettings.of_pack(step.root, step.batch.pack)
         parameters = render_parameters({**settings.render, **context.op_config})
         _require_own_places(step, parameters)
-        check_model_available(embedder.choose(settings), os.environ)
+        device, precision = embedder.where(settings)
+        require_embedding(embedder.choose(settings), os.environ, device=device, precision=precision)
         report = describe_renderer(renderer.get(), parameters)
         if report.renderer_class != "gpu":
             context.log.warning(

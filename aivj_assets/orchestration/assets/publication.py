@@ -15,6 +15,7 @@ from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
+from aivj_assets.orchestration.profile import settle_card
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
@@ -45,15 +46,19 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
             raise UserError(
                 f"Pack '{pack}' has no accepted batch to publish ({why}). What is published stays as it is."
             )
-        index = merge_batches(pack, [load_accepted(root, batch) for batch in accepted], utc_now())
+        loaded = [load_accepted(root, batch) for batch in accepted]
+        index = merge_batches(pack, loaded, utc_now())
         # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
         if accepted_batches(context.instance, root, pack)[0] != accepted:
             raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
+        # All carry one card; nothing is published under another than the pack's.
+        settle_card(context.instance, root, accepted[0], loaded[0].card)
         digest = publish(root, pack, index)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
                 "entries": len(index.v1.entries),
+                "embedded_by": loaded[0].card.name,
                 "batches": dg.MetadataValue.md("\n".join(f"- {batch}" for batch in accepted)),
                 "batches_left_out": dg.MetadataValue.md(markdown_table(("batch", "why"), list(refused.items()))),
                 "energies": dg.MetadataValue.md(counts_table("energy", index.tiers.counts)),

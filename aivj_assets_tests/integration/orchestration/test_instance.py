@@ -238,19 +238,31 @@ def test_a_failed_run_is_explained_in_one_line_a_cause(instance: dg.DagsterInsta
         except ValueError as error:
             raise RuntimeError("on top") from error
 
-    @dg.asset(check_specs=[dg.AssetCheckSpec("gate", asset="gated", blocking=True)])
+    @dg.asset(
+        check_specs=[
+            dg.AssetCheckSpec("gate", asset="gated", blocking=True),
+            dg.AssetCheckSpec("share", asset="gated"),
+        ]
+    )
     def gated() -> Iterator[Any]:
         yield dg.MaterializeResult(
             check_results=[
-                dg.AssetCheckResult(passed=False, check_name="gate", description="gate is 0.1, required > 0.3")
+                dg.AssetCheckResult(passed=False, check_name="gate", description="gate is 0.1, required > 0.3"),
+                dg.AssetCheckResult(
+                    passed=False,
+                    check_name="share",
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description="share is 0.4, up to 0.2 is usual",
+                ),
             ]
         )
 
     result = dg.materialize([mistaken, broken, gated], instance=instance, raise_on_error=False)
     assert not result.success
-    problems, rejected = explain_run(instance, result.run_id)
+    problems, rejected, warnings = explain_run(instance, result.run_id)
     assert sorted(problems) == ["Batch pack: the manifest is gone.", "broken: ValueError: the cause"]
     assert rejected == ["gate is 0.1, required > 0.3"]
+    assert warnings == ["share is 0.4, up to 0.2 is usual"]
 
 
 @pytest.mark.parametrize(

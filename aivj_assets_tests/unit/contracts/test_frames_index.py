@@ -13,12 +13,13 @@ from aivj_assets.contracts.frames_index import (
     encode_record,
     frame_paths,
     id_hash,
+    is_whole_file,
     read_records,
     whole_length,
     write_records,
 )
 from aivj_assets.errors import UserError
-from aivj_assets_tests.builders import failed_record, ok_record
+from aivj_assets_tests.builders import failed_record, ok_record, write_frame
 
 
 def test_lines_have_the_fields_that_the_app_reads() -> None:
@@ -130,3 +131,19 @@ def test_flags_are_counted_over_ok_presets_and_survive_a_rewrite(tmp_path: Path)
     read = read_records(tmp_path / "index.jsonl")
     assert count_flags(read.values()) == {"black": 1, "flat": 2, "static": 0}
     assert count_flags([]) == {"black": 0, "flat": 0, "static": 0}
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png", "jpg"])
+def test_an_image_that_was_cut_off_is_told_from_a_whole_one(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"frame-000.{suffix}"
+    assert not is_whole_file(path)
+    for side in (1, 8, 64):
+        write_frame(path, seed=side, luma=0.5, side=side)
+        data = path.read_bytes()
+        assert is_whole_file(path)
+        path.write_bytes(data + b"\0")
+        assert is_whole_file(path)
+        # The end of a PNG is a checksum: without its last bytes every decoder still shows the picture.
+        for keep in (0, 1, 3, 6, 12, len(data) // 2, len(data) - 10):
+            path.write_bytes(data[:keep])
+            assert not is_whole_file(path), (side, keep)

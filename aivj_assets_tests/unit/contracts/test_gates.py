@@ -1,10 +1,10 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
-from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_batch
+from aivj_assets.contracts.gates import GATES, OK_RATE, BatchFigures, GateVerdict, evaluate_gates, measure_batch
 from aivj_assets.layout import DataRoot
 from aivj_assets_tests.builders import failed_record, ok_record, write_frame, write_index
 
@@ -119,14 +119,65 @@ def test_the_commonest_first_frame_is_counted_over_ok_presets_by_content(tmp_pat
     assert (judged.value, judged.passed) == (0.3, False)
 
 
-def test_a_first_frame_that_is_gone_makes_top_same_fail(tmp_path: Path) -> None:
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def header_only(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:6])
+
+
+@pytest.mark.parametrize("spoil", [gone, emptied, truncated, header_only])
+@pytest.mark.parametrize(("spoiled", "passes"), [(1, True), (5, True), (6, False)])
+def test_a_preset_whose_first_frame_is_gone_counts_as_failed_and_no_gate_is_lost(
+    tmp_path: Path, spoil: Callable[[Path], None], spoiled: int, passes: bool
+) -> None:
+    ids = [f"p{number}" for number in range(100)]
+    records: Records = {
+        preset_id: ok_record(preset_id, "p", luma=0.2 + number / 200, motion=number / 200)
+        for number, preset_id in enumerate(ids)
+    }
+    whole = measured(tmp_path, ids, records)
+    assert (whole.ok, whole.unique_first_frames, whole.problem) == (100, 100, None)
+    for preset_id in ids[:spoiled]:
+        spoil(tmp_path / records[preset_id].frames[0])  # type: ignore[union-attr]
+    found = measure_batch(ids, records, tmp_path)
+    assert (found.ok, found.failed, found.failure_reasons) == (100 - spoiled, spoiled, {"frame-missing": spoiled})
+    # Its figures do not count either: nobody can see what they were taken from.
+    assert (found.top_same, found.unique_first_frames) == (1, 100 - spoiled)
+    assert found.luma_min == records[ids[spoiled]].metrics.avg_luma  # type: ignore[union-attr]
+    judged = {one.gate.name: one.passed for one in evaluate_gates(found)}
+    assert judged == {"ok_rate": passes, "top_same": True, "luma_range": True, "motion_range": True}
+    problem = f"{spoiled} first frames are missing on disk or truncated, e.g. of 'p0'; materialise frames again"
+    assert verdict("ok_rate", found).evidence["problem"] == problem
+    assert (problem in verdict("ok_rate", found).sentence) is not passes
+
+
+def test_without_any_first_frame_every_gate_fails(tmp_path: Path) -> None:
     records: Records = {"a": ok_record("a", "p"), "b": ok_record("b", "p")}
-    measured(tmp_path, ["a", "b"], records)
-    (tmp_path / records["b"].frames[0]).unlink()  # type: ignore[union-attr]
     found = measure_batch(["a", "b"], records, tmp_path)
-    judged = verdict("top_same", found)
-    assert (judged.value, judged.passed) == (None, False)
-    assert "1 first frames are missing on disk, e.g. of 'b'" in judged.sentence
+    assert [(one.value, one.passed) for one in evaluate_gates(found)] == [(0.0, False)] + [(None, False)] * 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpeg"])
+def test_pictures_of_other_formats_are_taken_as_they_are(tmp_path: Path, suffix: str) -> None:
+    record = ok_record("a", "p")
+    record.frames = [f"frame-000.{suffix}"]
+    write_frame(tmp_path / record.frames[0], seed=1, luma=0.5)
+    assert measure_batch(["a"], {"a": record}, tmp_path).ok == 1
+
+
+@pytest.mark.parametrize(("value", "holds"), [(0.95, True), (0.9499, False), (None, False)])
+def test_a_gate_judges_a_value_by_itself(value: float | None, holds: bool) -> None:
+    assert OK_RATE.holds(value) is holds
 
 
 def test_rates_are_over_presets_not_over_lines(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_what_is_shown_holds_rates_room_and_the_limit() -> None:
     assert shown["Browsers at once"]["recommended"] == "2 (1.90 presets/s)"
     assert shown["Browsers at once"]["pool 'browser'"] == "2 (set now)"
     assert shown["Browser"] == {"web engine": "missing", "browser": "none"}
-    assert shown["Embedding"] == {"device": "cpu: 2 threads (PyTorch 2.9.0+cpu)"}
+    assert shown["Embedding"] == {"device": "cpu: 2 threads (PyTorch 2.9.0+cpu)", "precision": "float32"}
 
 
 def test_a_limit_that_was_set_stays_when_the_instance_is_opened_again(

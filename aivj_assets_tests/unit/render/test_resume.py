@@ -16,6 +16,7 @@ from aivj_assets.render import resume as resume_module
 from aivj_assets.render.resume import absorb_shard_logs, finish_index, plan_rendering, shard_count
 from aivj_assets.render.shard_log import ShardLog, store_frames
 from aivj_assets.render.shard_plan import ShardPlan
+from aivj_assets_tests.builders import write_frame
 
 PAGE = PageDescription.model_validate(
     {
@@ -109,6 +110,17 @@ def test_what_makes_an_ok_record_count_no_more(batch: Batch) -> None:
     assert isinstance(record, OkRecord)
     (batch.small.folder.path / record.frames[0]).write_bytes(b"")
     assert batch.pending() == ["p0", "p1", "p2"]
+
+
+def test_a_frame_that_was_cut_off_is_rendered_again(batch: Batch) -> None:
+    batch.log("s0", *(batch.ok(f"p{number}") for number in range(4)))
+    for preset_id, keep in (("p0", None), ("p2", 40)):
+        record = absorb_shard_logs(batch.small.folder)[preset_id]
+        assert isinstance(record, OkRecord)
+        path = batch.small.folder.path / record.frames[1]
+        write_frame(path, seed=1, luma=0.5)
+        path.write_bytes(path.read_bytes()[:keep])
+    assert batch.pending() == ["p2"]
 
 
 def test_other_pixel_parameters_render_all_anew_and_others_do_not(batch: Batch) -> None:

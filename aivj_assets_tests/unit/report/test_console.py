@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aivj_assets.contracts.frames_index import encode_record
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
+from aivj_assets.contracts.frames_index import OkRecord, encode_record, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
@@ -61,6 +62,28 @@ def test_the_summary_counts_presets_that_somebody_should_look_at(tmp_path: Path)
     path = root.batch(BATCH).frames_meta
     FramesMeta.load(path).model_copy(update={"flags": {"black": 2, "flat": 0, "static": 5}}).save(path)
     assert "black 2, static 5" in shown(summarise_batch(root, BATCH), accepted=True)
+
+
+def test_the_summary_tells_of_presets_without_an_embedding(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    assert "left out" not in shown(summarise_batch(root, BATCH), accepted=True)
+    path = root.batch(BATCH).embeddings_meta
+    left_out = {"p003": "frame-001.webp: missing on disk"}
+    EmbeddingsMeta.load(path).model_copy(update={"left_out": left_out, "count": 19}).save(path)
+    assert "19 of 20; left out: missing on disk 1" in shown(summarise_batch(root, BATCH), accepted=True)
+
+
+def test_the_summary_names_a_preset_whose_frame_is_gone(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    folder = root.batch(BATCH)
+    record = read_records(folder.frames_index)["p003"]
+    assert isinstance(record, OkRecord)
+    (folder.path / record.frames[0]).unlink()
+    text = shown(summarise_batch(root, BATCH), accepted=True)
+    for part in ("20: 19 ok, 1 failed", "frame-missing 1", "0.9500  (required >= 0.95)  passed"):
+        assert part in text, part
 
 
 def test_a_rejected_batch_shows_no_stale_figures_of_an_earlier_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.run_meta import QaVerdict, RunMeta
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
@@ -44,12 +45,32 @@ def test_the_record_holds_what_decided_the_batch(root: DataRoot) -> None:
         "ok": 20,
         "failed": 0,
         "embedded": 20,
+        "leftOut": 0,
         "uniqueFirstFrames": 20,
         "indexed": 20,
     }
     assert made.energies == {"calm": 7, "groove": 7, "peak": 6}
     assert made.packages["dagster"].startswith("1.13.")
     assert set(made.platform) == {"system", "python", "machine"}
+
+
+def test_presets_without_an_embedding_are_counted_by_reason(root: DataRoot) -> None:
+    path = root.batch(BATCH).embeddings_meta
+    left_out = {
+        "p000": "frame-001.webp: missing on disk",
+        "p001": "frame-000.webp: missing on disk",
+        "p002": "odd: one",
+    }
+    EmbeddingsMeta.load(path).model_copy(update={"left_out": left_out, "count": 17}).save(path)
+    made = record(root)
+    assert (made.counts["embedded"], made.counts["leftOut"]) == (17, 3)
+    assert made.left_out_top == [("missing on disk", 2), ("odd: one", 1)]
+
+
+def test_a_record_of_an_earlier_version_still_reads(root: DataRoot, tmp_path: Path) -> None:
+    content = record(root).to_json()
+    del content["leftOutTop"]
+    assert RunMeta.model_validate(content).left_out_top == []
 
 
 def test_every_gate_is_recorded_with_value_threshold_and_verdict(root: DataRoot) -> None:

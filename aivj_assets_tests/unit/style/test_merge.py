@@ -68,8 +68,10 @@ def test_frames_of_two_fingerprints_never_lie_in_one_index() -> None:
 
 def test_rows_of_two_models_never_mix() -> None:
     other = dataclasses.replace(FAST, card=embeddings_meta(3, 8, weights_sha256="f" * 64).card)
-    with pytest.raises(UserError, match="embed one of them again"):
+    with pytest.raises(UserError, match="never mix") as raised:
         merge_batches("big", [SLOW, other], NOW)
+    for part in ("batch big/batch-0001", "batch big/batch-0002", "weightsSha256", "aivj profile big"):
+        assert part in str(raised.value), part
 
 
 def test_a_preset_in_two_batches_is_named_with_both() -> None:

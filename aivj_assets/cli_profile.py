@@ -1,0 +1,45 @@
+"""`aivj profile`: what is frozen for a pack, and how a person replaces it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aivj_assets.errors import UserError
+from aivj_assets.layout import DATA_ROOT_VARIABLE, BatchKey, resolve_data_root
+
+
+def profile(
+    pack: Annotated[str, typer.Argument(help="Pack.")],
+    refreeze: Annotated[
+        str | None,
+        typer.Option("--refreeze", help="Make the card of this batch's embeddings the pack's; needs --reason."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why the card is replaced; kept in the history.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
+    ] = None,
+) -> None:
+    """Show which embedding model a pack is frozen to and which batch carries which; --refreeze replaces it."""
+    from aivj_assets.orchestration.profile import profile_and_report
+
+    place = resolve_data_root(os.environ if root is None else {DATA_ROOT_VARIABLE: str(root)})
+    if reason is not None and refreeze is None:
+        raise UserError("--reason goes with --refreeze BATCH.")
+    batch = None if refreeze is None else _batch_of(pack, refreeze)
+    profile_and_report(Console(), place, pack, refreeze_to=batch, reason=reason or "", as_json=as_json)
+
+
+def _batch_of(pack: str, name: str) -> BatchKey:
+    """Return the batch that `name` means: its whole key, or for a split pack its last part (`batch-0002`)."""
+    batch = BatchKey.parse(name if name == pack or "/" in name else f"{pack}/{name}")
+    if batch.pack != pack:
+        raise UserError(f"Batch {batch} is not of pack '{pack}'.")
+    return batch

@@ -1,0 +1,59 @@
+"""The embedding benchmarks' results as tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aivj_assets.embed.bench import TARGET_RATIO, EmbedBench
+from aivj_assets.embed.quality_bench import QualityBench
+
+
+def print_embed_bench(console: Console, bench: EmbedBench) -> None:
+    """Print the rates beside each other and whether the model is kept busy."""
+    table = Table(title=f"Embedding {bench.images} images of {bench.presets} presets", title_justify="left")
+    table.add_column("")
+    table.add_column("images a second", justify="right")
+    table.add_row("end to end (read, decode, encode, write)", f"{bench.end_to_end_images_per_s:.1f}")
+    blocks = ", ".join(f"{rate:.1f}" for rate in bench.forward_blocks_images_per_s)
+    table.add_row(f"the model alone (before, after: {blocks})", f"{bench.forward_images_per_s:.1f}")
+    table.add_row("one image after the other", f"{bench.plain_loop_images_per_s:.1f}")
+    table.add_row("frames that are known already", f"{bench.known_images_per_s:.0f}")
+    console.print(table)
+    verdict = "reached" if bench.ratio_reached else "missed"
+    memory = f"peak memory {(bench.peak_rss_bytes or 0) / 1e6:.0f} MB; {bench.cpus} processors"
+    lines = [
+        f"end to end / model alone: {bench.ratio:.3f} (aim {TARGET_RATIO}: {verdict})",
+        f"read and decode: {bench.read_and_decode_ms:.2f} ms an image; {memory}",
+        f"{bench.model} on {bench.device} in {_precision(bench)}",
+    ]
+    for line in lines:
+        console.print(escape(line), highlight=False)
+
+
+def print_quality_bench(console: Console, bench: QualityBench) -> None:
+    """Print the figures, a line a group."""
+    table = Table(
+        title=f"{bench.presets} presets, {bench.frames} frames, {bench.pictures} different", title_justify="left"
+    )
+    for name in ("group", "presets", "R@1", "asked", "near-identical rows", "effective dimension"):
+        table.add_column(name, justify="left" if name == "group" else "right")
+    for name, group in bench.groups.items():
+        retrieval = "-" if group.retrieval_at_1 is None else f"{group.retrieval_at_1:.3f}"
+        table.add_row(
+            escape(name), str(group.presets), retrieval, str(group.queries),
+            f"{group.near_identical_fraction:.1%}", f"{group.effective_dimension:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "R@1: share of pictures whose nearest other picture is of the same preset, among all presets of the batch.",
+        highlight=False,
+    )
+    console.print(escape(f"{bench.model} on {bench.device} in {_precision(bench)}"), highlight=False)
+
+
+def _precision(bench: EmbedBench | QualityBench) -> str:
+    found = bench.precision
+    cosine = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
+    return f"{found.dtype} ({found.reason}{cosine})"

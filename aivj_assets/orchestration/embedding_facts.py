@@ -1,0 +1,105 @@
+"""What the UI shows of a batch's embeddings: the card, speed, figures of quality, and two pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from PIL import Image
+
+from aivj_assets.contracts.embeddings import Embeddings
+from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.embed.quality import (
+    effective_dimension,
+    near_identical_fraction,
+    nearest_neighbours,
+    pairwise_cosines,
+)
+from aivj_assets.layout import BatchDir, BatchKey, DataRoot
+from aivj_assets.report.pictures import Tile, as_markdown_image, histogram, sectioned_sheet
+
+_QUERIES, _NEIGHBOURS, _SEED = 6, 5, 1
+_LEFT_OUT_EXAMPLES = 20
+_TILE_PX = (160, 90)
+# Dagster stores metadata with the event: all of a materialisation's pictures stay under 300 KB together.
+_SHEET_BYTES, _HISTOGRAM_BYTES = 180_000, 40_000
+
+
+def embedding_facts(root: DataRoot, batch: BatchKey, folder: BatchDir, embeddings: Embeddings) -> dict[str, Any]:
+    """Return the metadata of `embeddings`. Rows may be memory-mapped: they are read in blocks, never as a whole."""
+    meta, rows = embeddings.meta, embeddings.vectors
+    labels = {preset.id: preset.label for preset in Manifest.load(root.manifest(batch)).presets}
+    facts: dict[str, Any] = {
+        "model": meta.model,
+        "pretrained": meta.pretrained,
+        "note": meta.note or "",
+        "dim": meta.dim,
+        "presets": meta.count,
+        "frames": meta.frames,
+        "computed_frames": meta.frames if meta.computed_frames is None else meta.computed_frames,
+        "left_out": len(meta.left_out),
+        "device": meta.device,
+        "dtype": meta.dtype,
+        "images_per_s": meta.images_per_s or 0.0,
+        "effective_dimension": round(effective_dimension(rows), 2),
+        "near_identical_fraction": round(near_identical_fraction(rows), 4),
+        "cosines": dg.MetadataValue.md(
+            as_markdown_image(
+                cosine_histogram(embeddings),
+                limit_bytes=_HISTOGRAM_BYTES,
+                alt="histogram of the cosines of pairs of presets",
+            )
+        ),
+        "nearest_neighbours": dg.MetadataValue.md(
+            as_markdown_image(
+                neighbour_sheet(folder, embeddings, read_records(folder.frames_index), labels),
+                limit_bytes=_SHEET_BYTES,
+                alt="presets and the presets nearest to them",
+            )
+        ),
+    }
+    # Last: long lists would hide the rest. The files name every preset that was left out; here a few.
+    facts["left_out_examples"] = dg.MetadataValue.json(dict(list(meta.left_out.items())[:_LEFT_OUT_EXAMPLES]))
+    if meta.precision is not None:
+        facts["precision"] = dg.MetadataValue.json(meta.precision.to_json())
+    facts["card"] = dg.MetadataValue.json(meta.card.to_json())
+    return facts
+
+
+def cosine_histogram(embeddings: Embeddings) -> Image.Image:
+    """Return a histogram of the cosines of random pairs of presets: narrow near 1 where a model tells little apart."""
+    cosines: Sequence[float] = pairwise_cosines(embeddings.vectors).tolist()
+    return histogram(cosines, 40, title=f"Cosine of pairs of presets, {embeddings.meta.model}", x_label="cosine")
+
+
+def neighbour_sheet(
+    folder: BatchDir,
+    embeddings: Embeddings,
+    records: Mapping[str, OkRecord | FailedRecord],
+    labels: Mapping[str, str],
+) -> Image.Image:
+    """Return a picture with a row for each of a few presets drawn by a fixed seed: the preset, then its nearest."""
+    count = len(embeddings.preset_ids)
+    asked = np.sort(np.random.default_rng(_SEED).choice(count, min(_QUERIES, count), replace=False))
+    found, cosines = nearest_neighbours(embeddings.vectors, asked, _NEIGHBOURS)
+    tiles: list[Tile] = []
+    for query, neighbours, values in zip(asked.tolist(), found.tolist(), cosines.tolist(), strict=True):
+        tiles.append(_tile(embeddings.preset_ids[query], records, labels))
+        tiles += [
+            _tile(embeddings.preset_ids[row], records, labels, f"{cosine:.3f}: ")
+            for row, cosine in zip(neighbours, values, strict=True)
+        ]
+    heading = f"{len(asked)} of {count:,} presets, each with its {found.shape[1]} nearest to the right, by cosine"
+    return sectioned_sheet(folder.path, [(heading, tiles)], columns=1 + found.shape[1], tile=_TILE_PX)
+
+
+def _tile(
+    preset_id: str, records: Mapping[str, OkRecord | FailedRecord], labels: Mapping[str, str], before: str = ""
+) -> Tile:
+    """Return a tile of a preset's middle capture."""
+    caption = before + labels.get(preset_id, preset_id)
+    record = records.get(preset_id)
+    if not isinstance(record, OkRecord):
+        return Tile(caption, words="no frames in the index")
+    return Tile(caption, record.frames[len(record.frames) // 2])
