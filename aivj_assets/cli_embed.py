@@ -52,7 +52,7 @@ def bench_embed(
     from aivj_assets.embed.batch import load_for
     from aivj_assets.embed.bench import bench_embedding, generated_frames, limited
     from aivj_assets.embed.bench_tables import print_embed_bench, print_quality_bench
-    from aivj_assets.embed.quality_bench import bench_quality
+    from aivj_assets.embed.figures import bench_quality
     from aivj_assets.orchestration.bench import batch_frames, bench_choice, library_of
 
     place = _root(root)

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aivj_assets.embed.bench import TARGET_RATIO, EmbedBench
-from aivj_assets.embed.quality_bench import QualityBench
+from aivj_assets.embed.figures import QualityBench
 
 
 def print_embed_bench(console: Console, bench: EmbedBench) -> None:

@@ -20,8 +20,9 @@ NEAR_BLACK_MAX_FRACTION = 0.2
 COLLAPSE_MIN_DIMENSION = 4.0
 """Rows whose effective dimension is below this have collapsed: one or two directions are all that tells presets apart.
 
-Measured on real presets, three frames each: EfficientNet-Lite0 gives 6.0 to 6.4 from 8 rows, 31 to 34 from 60 and 77
-from 1,500; networks with random weights, OpenCLIP's ViT-B-32 and a small one, give 1.7 to 2.1 from 59 to 400 rows.
+Measured on real presets, three frames each, least and median of random draws: the offline model gives 4.4 and 6.0 from
+8 rows, 23 and 25 from 60, and 37 from 300; networks with random weights, OpenCLIP's ViT-B-32 and a small one, give
+1.7 to 2.2 from 38 to 400 rows.
 """
 FROZEN_CARD = "frozen_card"
 _BLOCK_VALUES = 2**22

@@ -26,7 +26,14 @@ from aivj_assets.orchestration.resources import choose_embedder
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
-from aivj_assets.report.console import print_summary, progress_bar, read_render_progress, require_batch, summarise_batch
+from aivj_assets.report.console import (
+    print_summary,
+    progress_bar,
+    read_embedding_progress,
+    read_render_progress,
+    require_batch,
+    summarise_batch,
+)
 
 _REFRESH_S = 0.5
 
@@ -173,11 +180,14 @@ def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
 
 @contextmanager
 def _progress(console: Console, root: DataRoot, batch: BatchKey) -> Iterator[Watcher]:
-    """Show the stage at work and, while frames are rendered, how many of how many."""
+    """Show the stage at work and, while frames are rendered or embedded, how many of how many."""
     done = Event()
     with progress_bar(console) as progress:
         stages = progress.add_task(f"Batch {batch}", total=len(STAGES))
-        rendering = progress.add_task("  rendering", total=None, visible=False)
+        parts = {
+            progress.add_task("  rendering", total=None, visible=False): read_render_progress,
+            progress.add_task("  embedding", total=None, visible=False): read_embedding_progress,
+        }
 
         def watch(event: dg.DagsterEvent) -> None:
             if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
@@ -188,13 +198,14 @@ def _progress(console: Console, root: DataRoot, batch: BatchKey) -> Iterator[Wat
                 name = event.step_key.partition("[")[0].replace("frames.", "frames: ")
                 progress.update(stages, description=f"Batch {batch}: {name}")
 
-        def follow_rendering() -> None:
+        def follow() -> None:
             while not done.wait(_REFRESH_S):
-                state = read_render_progress(root, batch)
-                if state is not None and state[1] > 0:
-                    progress.update(rendering, completed=state[0], total=state[1], visible=True)
+                for task, read in parts.items():
+                    state = read(root, batch)
+                    if state is not None and state[1] > 0:
+                        progress.update(task, completed=state[0], total=state[1], visible=True)
 
-        follower = Thread(target=follow_rendering, name="render-progress", daemon=True)
+        follower = Thread(target=follow, name="progress", daemon=True)
         follower.start()
         try:
             yield watch

@@ -10,13 +10,18 @@ from PIL import Image
 from aivj_assets.contracts.embeddings import Embeddings
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.embed.cache import FrameVectorCache
+from aivj_assets.embed.embed import FrameSource
+from aivj_assets.embed.figures import QualityFigures, measure_quality
 from aivj_assets.embed.quality import (
+    ALL_GROUPS,
     effective_dimension,
-    near_identical_fraction,
     nearest_neighbours,
     pairwise_cosines,
+    source_library,
 )
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
+from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.report.pictures import Tile, as_markdown_image, histogram, sectioned_sheet
 
 _QUERIES, _NEIGHBOURS, _SEED = 6, 5, 1
@@ -26,10 +31,14 @@ _TILE_PX = (160, 90)
 _SHEET_BYTES, _HISTOGRAM_BYTES = 180_000, 40_000
 
 
-def embedding_facts(root: DataRoot, batch: BatchKey, folder: BatchDir, embeddings: Embeddings) -> dict[str, Any]:
+def embedding_facts(root: DataRoot, batch: BatchKey, source: FrameSource, embeddings: Embeddings) -> dict[str, Any]:
     """Return the metadata of `embeddings`. Rows may be memory-mapped: they are read in blocks, never as a whole."""
-    meta, rows = embeddings.meta, embeddings.vectors
-    labels = {preset.id: preset.label for preset in Manifest.load(root.manifest(batch)).presets}
+    meta, rows, folder = embeddings.meta, embeddings.vectors, source.batch_dir
+    presets = Manifest.load(root.manifest(batch)).presets
+    labels = {preset.id: preset.label for preset in presets}
+    libraries = {preset.id: source_library(preset.rel_path, batch.pack) for preset in presets}
+    cache = FrameVectorCache(root.embedding_cache_dir, meta.card, meta.dtype)
+    quality = measure_quality(source, embeddings, cache, libraries)
     facts: dict[str, Any] = {
         "model": meta.model,
         "pretrained": meta.pretrained,
@@ -43,7 +52,9 @@ def embedding_facts(root: DataRoot, batch: BatchKey, folder: BatchDir, embedding
         "dtype": meta.dtype,
         "images_per_s": meta.images_per_s or 0.0,
         "effective_dimension": round(effective_dimension(rows), 2),
-        "near_identical_fraction": round(near_identical_fraction(rows), 4),
+        # Of each library below; copies of a preset raise the share, whatever the model.
+        "near_identical_fraction": round(quality.groups[ALL_GROUPS].near_identical_fraction, 4),
+        "quality": dg.MetadataValue.md(quality_table(quality)),
         "cosines": dg.MetadataValue.md(
             as_markdown_image(
                 cosine_histogram(embeddings),
@@ -59,12 +70,39 @@ def embedding_facts(root: DataRoot, batch: BatchKey, folder: BatchDir, embedding
             )
         ),
     }
+    retrieval = quality.groups[ALL_GROUPS].retrieval_at_1
+    if retrieval is not None:
+        facts["retrieval_at_1"] = round(retrieval, 4)
     # Last: long lists would hide the rest. The files name every preset that was left out; here a few.
     facts["left_out_examples"] = dg.MetadataValue.json(dict(list(meta.left_out.items())[:_LEFT_OUT_EXAMPLES]))
     if meta.precision is not None:
         facts["precision"] = dg.MetadataValue.json(meta.precision.to_json())
     facts["card"] = dg.MetadataValue.json(meta.card.to_json())
     return facts
+
+
+def quality_table(quality: QualityFigures) -> str:
+    """Return the figures as a Markdown table, a line a group of presets."""
+    rows = [
+        (
+            name,
+            group.presets,
+            "-" if group.retrieval_at_1 is None else f"{group.retrieval_at_1:.3f}",
+            f"{group.near_identical_fraction:.1%}",
+            f"{group.effective_dimension:.1f}",
+        )
+        for name, group in quality.groups.items()
+    ]
+    return markdown_table(
+        (
+            "group",
+            "presets",
+            "pictures whose nearest is of the same preset",
+            "near-identical rows",
+            "effective dimension",
+        ),
+        rows,
+    )
 
 
 def cosine_histogram(embeddings: Embeddings) -> Image.Image:

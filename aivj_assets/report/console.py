@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from aivj_assets.contracts.clusters import Clusters
-from aivj_assets.contracts.embeddings import EmbeddingsMeta
+from aivj_assets.contracts.embeddings import EmbeddingProgress, EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
@@ -176,6 +176,12 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
     except OSError:
         return None
     return min(done, plan.todo), plan.todo
+
+
+def read_embedding_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:
+    """Return (presets done, presets in all) of the embedding under way, or None when none is."""
+    found = EmbeddingProgress.under_way(root.batch(batch).embedding_progress)
+    return None if found is None else (found.done, found.total)
 
 
 def require_batch(root: DataRoot, batch: BatchKey) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from aivj_assets.contracts.embeddings import Embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.batch import update_embeddings
 from aivj_assets.embed.embed import FrameSource
 from aivj_assets.layout import sha256_file
+from aivj_assets.orchestration.embedding_facts import embedding_facts
 from aivj_assets.orchestration.instance import EMBEDDER_POOL
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource
@@ -55,7 +55,7 @@ def embeddings(
         )
         if kept:
             context.log.info("Frames and model are unchanged: the embeddings on disk are kept.")
-        return step.result(_facts(made))
+        return step.result(embedding_facts(root, step.batch, source, made))
 
 
 def _tell_each_tenth(say: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -69,22 +69,3 @@ def _tell_each_tenth(say: Callable[[str], None]) -> Callable[[int, int], None]:
             say(f"{done} of {total} presets embedded")
 
     return progress
-
-
-def _facts(made: Embeddings) -> dict[str, Any]:
-    meta = made.meta
-    return {
-        "model": meta.model,
-        "pretrained": meta.pretrained,
-        "note": meta.note or "",
-        "dim": meta.dim,
-        "presets": meta.count,
-        "frames": meta.frames,
-        "left_out": len(meta.left_out),
-        "device": meta.device,
-        "dtype": meta.dtype,
-        "images_per_s": meta.images_per_s or 0.0,
-        # The files name every preset that was left out; here a few.
-        "left_out_examples": dg.MetadataValue.json(dict(list(meta.left_out.items())[:20])),
-        "card": dg.MetadataValue.json(meta.card.to_json()),
-    }
