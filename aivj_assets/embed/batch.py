@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, Precision, load_embeddings
+from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, ModelCard, Precision, load_embeddings
 from aivj_assets.embed.cache import FrameVectorCache, cache_limit_bytes, trim_cache
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, choose_dtype, load_model
-from aivj_assets.embed.embed import DEFAULT_BATCH_SIZE, FrameSource, Progress, embed_batch, is_current
+from aivj_assets.embed.embed import DEFAULT_BATCH_SIZE, FrameSource, Progress, card_for, embed_batch, is_current
 from aivj_assets.embed.encoder import Log
 from aivj_assets.embed.frames import sample_frames
 from aivj_assets.embed.model import Pixels, TorchModel
@@ -43,12 +43,14 @@ def update_embeddings(
     precision: str = AUTO,
     batch_size: int = DEFAULT_BATCH_SIZE,
     log: Log,
+    before: Callable[[ModelCard], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Embeddings, bool]:
     """Return a batch's embeddings and whether the files on disk were kept because nothing behind them has changed.
 
     The fast precision of the device is taken where its vectors of a sample of the batch's frames agree with those of
-    float32. The cache in `cache_dir` is cut to its limit afterwards. Raises `UserError` as `load_model` and
+    float32. `before` is told the card before anything is embedded. The cache in `cache_dir` is cut to its limit
+    afterwards. Raises `UserError` as `load_model` and
     `embed_batch` do.
     """
     limit_bytes = cache_limit_bytes(environ)
@@ -57,6 +59,8 @@ def update_embeddings(
     model = loader.load(dtype)
     if is_current(source, model.card, None if precision == AUTO else dtype):
         return load_embeddings(source.batch_dir), True
+    if before is not None:
+        before(card_for(model.card, source.max_frames))
     model, found = agreeing_model(model, lambda: loader.load(FLOAT32), reason, loader.sample)
     agreement = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
     log(f"{model.card.name} on {model.device} in {found.dtype}: {found.reason}{agreement}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
@@ -15,6 +16,7 @@ from aivj_assets.layout import sha256_file
 from aivj_assets.orchestration.embedding_facts import embedding_facts
 from aivj_assets.orchestration.instance import EMBEDDER_POOL
 from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.profile import frozen_card_finding
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
@@ -40,6 +42,13 @@ def embeddings(
             frames_index_sha256=sha256_file(step.folder.frames_index),
             max_frames_per_preset=embedder.max_frames_per_preset,
         )
+
+        def warn_of_another_card(card: ModelCard) -> None:
+            # It is no reason to refuse: a card that a person wants to freeze must be on a batch first.
+            finding = frozen_card_finding(context.instance, root, step.batch, card)
+            if not finding.passed:
+                context.log.warning(f"The check will reject this batch: {finding.detail}")
+
         settings = PackSettings.of_pack(root, step.batch.pack)
         device, precision = embedder.where(settings)
         made, kept = update_embeddings(
@@ -50,6 +59,7 @@ def embeddings(
             device=device,
             precision=precision,
             batch_size=embedder.batch_size,
+            before=warn_of_another_card,
             progress=_tell_each_tenth(context.log.info),
             log=context.log.info,
         )
