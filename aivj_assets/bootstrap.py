@@ -329,22 +329,36 @@ def run_demo(project: Project, arguments: list[str]) -> int:
     return hand_over([str(project.python), "-m", "aivj_assets.cli", "demo", *arguments], project)
 
 
+# pytest after Ctrl-C, and a child that a signal ended.
+_STOPPED = (2, 130, 143)
+
+
 def run_tests(project: Project, arguments: list[str]) -> int:
-    """Run pytest; without arguments ruff and mypy first. The status is not 0 when any of them failed."""
+    """Run pytest; without arguments ruff and mypy first, and two halves: only the browser tests need the machine alone.
+
+    The status is not 0 when any of them failed.
+    """
     python = str(project.python)
-    failed: list[str] = []
-    if not arguments:
-        checks = {
-            "ruff check": [python, "-m", "ruff", "check", "."],
-            "ruff format": [python, "-m", "ruff", "format", "--check", "."],
-            "mypy": [python, "-m", "mypy"],
-        }
-        failed = [name for name, command in checks.items() if not passes(name, command, project)]
-    pytest = [python, "-m", "pytest", *(arguments or ["aivj_assets_tests"])]
+    pytest = [python, "-m", "pytest"]
+    if arguments:
+        return hand_over([*pytest, *arguments], project, project.root)
+    checks = {
+        "ruff check": [python, "-m", "ruff", "check", "."],
+        "ruff format": [python, "-m", "ruff", "format", "--check", "."],
+        "mypy": [python, "-m", "mypy"],
+    }
+    failed = [name for name, command in checks.items() if not passes(name, command, project)]
+    beside_each_other = ["-n", "2", "--dist", "loadfile", "aivj_assets_tests/unit", "aivj_assets_tests/integration"]
+    status = run_child([*pytest, *beside_each_other], project, project.root)
+    if status in _STOPPED:
+        return status
+    if status:
+        failed.append("unit and integration tests")
+    browser = [*pytest, "aivj_assets_tests/browser"]
     if not failed:
-        return hand_over(pytest, project, project.root)
-    status = run_child(pytest, project, project.root)
-    print(f"aivj: failed before the tests: {', '.join(failed)} (see above)", file=sys.stderr)
+        return hand_over(browser, project, project.root)
+    status = run_child(browser, project, project.root)
+    print(f"aivj: failed before the browser tests: {', '.join(failed)} (see above)", file=sys.stderr)
     return status or 1
 
 

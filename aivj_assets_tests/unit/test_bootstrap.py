@@ -434,15 +434,31 @@ def test_demo_options_pass_through_untouched(project, monkeypatch):
     assert seen == [([str(project.python), "-m", "aivj_assets.cli", "demo", "--root", "a b", "--k", "3"], None)]
 
 
-@pytest.mark.parametrize(("failing", "status"), [(None, 0), ("mypy", 1)])
-def test_linters_run_before_the_tests_and_count(project, monkeypatch, capsys, failing, status):
+@pytest.mark.parametrize(("failing", "status"), [(None, 0), ("mypy", 1), ("unit and integration tests", 1)])
+def test_linters_and_both_halves_of_the_tests_count(project, monkeypatch, capsys, failing, status):
     ran = []
+
+    def child(command, *_):
+        ran.append(command[-1])
+        return int(failing == "unit and integration tests" and command[-1].endswith("integration"))
+
     monkeypatch.setattr(bootstrap, "passes", lambda name, _command, _project: ran.append(name) or name != failing)
-    monkeypatch.setattr(bootstrap, "hand_over", lambda command, *_: ran.append(command[2]) or 0)
-    monkeypatch.setattr(bootstrap, "run_child", lambda command, *_: ran.append(command[2]) or 0)
+    monkeypatch.setattr(bootstrap, "hand_over", lambda command, *_: ran.append(command[-1]) or 0)
+    monkeypatch.setattr(bootstrap, "run_child", child)
     assert bootstrap.run_tests(project, []) == status
-    assert ran == ["ruff check", "ruff format", "mypy", "pytest"]
-    assert ("failed before the tests: mypy" in capsys.readouterr().err) is (failing is not None)
+    halves = ["aivj_assets_tests/integration", "aivj_assets_tests/browser"]
+    assert ran == ["ruff check", "ruff format", "mypy", *halves]
+    assert (f"failed before the browser tests: {failing}" in capsys.readouterr().err) is (failing is not None)
+
+
+@pytest.mark.parametrize("status", [2, 130])
+def test_ctrl_c_in_the_first_half_ends_the_whole(project, monkeypatch, status):
+    ran = []
+    monkeypatch.setattr(bootstrap, "passes", lambda *_: True)
+    monkeypatch.setattr(bootstrap, "hand_over", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr(bootstrap, "run_child", lambda command, *_: ran.append(command) or status)
+    assert bootstrap.run_tests(project, []) == status
+    assert len(ran) == 1
 
 
 def test_with_pytest_arguments_only_pytest_runs(project, monkeypatch):
