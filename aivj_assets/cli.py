@@ -15,6 +15,8 @@ from rich.console import Console
 
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_embed import cache_app
+from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
+from aivj_assets.cli_pack import pack_app
 from aivj_assets.cli_profile import profile
 from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
@@ -24,13 +26,6 @@ app = typer.Typer(
     name="aivj", help="Render, embed, cluster, index and gate libraries of MilkDrop presets.", no_args_is_help=True,
     pretty_exceptions_enable=False, add_completion=False,
 )  # fmt: skip
-pack_app = typer.Typer(help="Make and look at packs.", no_args_is_help=True)
-app.add_typer(pack_app, name="pack")
-app.add_typer(bench_app, name="bench")
-app.add_typer(cache_app, name="cache")
-app.command("profile")(profile)
-app.command("search")(search)
-app.command("similar")(similar)
 
 console = Console(soft_wrap=False)
 EXIT_FAILED, EXIT_USER = 1, 2
@@ -38,28 +33,6 @@ STARTER_PACK = "starter"
 MAX_WORKERS = 64
 
 
-RootOption = Annotated[
-    Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
-]
-EmbedderOption = Annotated[
-    str | None,
-    typer.Option(
-        "--embedder", help="openclip, an OpenCLIP model name, efficientnet-lite0 (offline), or auto (demo only)."
-    ),
-]
-PretrainedOption = Annotated[
-    str | None, typer.Option("--pretrained", help="OpenCLIP weights: a tag, or the path of a checkpoint.")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Where frames are embedded: cpu or cuda; by default the best there is.")
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--precision",
-        help="float32, bfloat16 or float16 (CUDA); by default the fastest whose vectors agree with float32's.",
-    ),
-]
 KOption = Annotated[
     int | None, typer.Option("--k", min=1, help="Number of clusters; by default 64, fewer in small packs.")
 ]
@@ -112,7 +85,7 @@ def demo(
 
 @app.command()
 def run(
-    batch: Annotated[str, typer.Argument(help="Batch: <pack> or <pack>/batch-0001.")],
+    batch: Annotated[str, typer.Argument(help="Batch: <pack> or <pack>/batch-0001; a pack with --all-batches.")],
     k: KOption = None,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
@@ -125,9 +98,13 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Render failed presets again, whatever their reason.")
     ] = False,
+    all_batches: Annotated[
+        bool, typer.Option("--all-batches", help="Run each batch of the pack that is not accepted and current.")
+    ] = False,
     root: RootOption = None,
 ) -> None:
     """Run the main job for one batch, resuming where an earlier run stopped, and publish its pack."""
+    from aivj_assets.orchestration.all_batches import run_all_and_report
     from aivj_assets.orchestration.commands import BatchOptions, run_and_report
 
     settings = parse_settings(set_ or [])
@@ -137,6 +114,8 @@ def run(
         k=k, embedder=embedder, pretrained=pretrained, device=device, precision=precision, render=settings,
         only=only or [],
     )  # fmt: skip
+    if all_batches:
+        raise typer.Exit(run_all_and_report(console, data_root(root), batch, options))
     raise typer.Exit(run_and_report(console, data_root(root), BatchKey.parse(batch), options))
 
 
@@ -170,7 +149,7 @@ def gates(
             }
             for batch, verdicts, problem in rows
         ]
-        typer.echo(json.dumps(listing, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(listing, indent=2))
     else:
         print_gates(console, rows)
     raise typer.Exit(0 if rows and all(problem is None for _, _, problem in rows) else EXIT_FAILED)
@@ -200,7 +179,7 @@ def verify(
             progress=progress,
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps({**report.to_json(), "equal": report.equal}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({**report.to_json(), "equal": report.equal}, indent=2))
     else:
         for line in report.lines():
             say(line)
@@ -226,7 +205,7 @@ def doctor(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 3000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
     root: RootOption = None,
@@ -235,6 +214,15 @@ def ui(
     from aivj_assets.orchestration.ui import serve_ui
 
     raise typer.Exit(serve_ui(console, data_root(root), port=port, embedder=embedder, pretrained=pretrained))
+
+
+# Here, and not above: the help lists commands in this order.
+app.command("search")(search)
+app.command("similar")(similar)
+app.command("profile")(profile)
+app.add_typer(pack_app, name="pack")
+app.add_typer(bench_app, name="bench")
+app.add_typer(cache_app, name="cache")
 
 
 @pack_app.command("import")
@@ -314,6 +302,10 @@ def counting(title: str, *, quiet: bool = False) -> Iterator[Any]:
 
 def main() -> None:
     """Run the command line: one line for a user's mistake, status 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # On Windows a pipe or file is written in the system's code page, which lacks letters of presets' names.
+            stream.reconfigure(errors="replace")
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""`aivj bench …`: measure the renderer on this machine."""
+"""`aivj bench …`: measure rendering on this machine; `cli_embed` adds embedding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from aivj_assets.errors import StoppedError, UserError
 from aivj_assets.layout import write_json_atomic
 
-bench_app = typer.Typer(help="Measure the renderer on this machine.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure rendering and embedding on this machine.", no_args_is_help=True)
 console = Console(soft_wrap=False)
 NPM_PACKAGE = "butterchurn-presets"
 SHEET_PICTURES = 100

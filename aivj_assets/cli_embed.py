@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_bench import JsonOption, bars, bench_app, finish, say
+from aivj_assets.cli_bench import JsonOption, bars, bench_app, finish, say, work_folder
+from aivj_assets.cli_options import DeviceOption, PrecisionOption, PretrainedOption, RootOption, named_root
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DATA_ROOT_VARIABLE, BatchKey, DataRoot, resolve_data_root
+from aivj_assets.layout import BatchKey
 
-cache_app = typer.Typer(help="Vectors of frames that were embedded before.", no_args_is_help=True)
+cache_app = typer.Typer(help="Show or clear the kept vectors of embedded frames.", no_args_is_help=True)
 console = Console(soft_wrap=False)
-
-RootOption = Annotated[
-    Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
-]
-
-
-def _root(root: Path | None) -> DataRoot:
-    return resolve_data_root(os.environ if root is None else {DATA_ROOT_VARIABLE: str(root)})
 
 
 @bench_app.command("embed")
 def bench_embed(
     batch: Annotated[
-        str | None, typer.Argument(help="Rendered batch whose frames are used; by default pictures are made.")
+        str | None, typer.Argument(help="Rendered batch whose frames are used; by default pictures are generated.")
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option("--embedder", help="As for aivj run; by default the batch's, else the offline model.")
+        str | None,
+        typer.Option(
+            "--embedder",
+            help="As for aivj run; by default the pack's (aivj-pack.json), AIVJ_EMBEDDER, else the offline model.",
+        ),
     ] = None,
-    pretrained: Annotated[
-        str | None, typer.Option("--pretrained", help="OpenCLIP weights: a tag, a checkpoint file or folder.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default the best.")] = None,
-    precision: Annotated[str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")] = "auto",
-    images: Annotated[int, typer.Option("--images", min=8, help="About so many images at most.")] = 600,
+    pretrained: PretrainedOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    images: Annotated[
+        int, typer.Option("--images", min=8, help="About so many images; --quality takes the whole batch.")
+    ] = 600,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once on a GPU.")] = 64,
     quality: Annotated[
         bool, typer.Option("--quality", help="Say instead how well the vectors tell the batch's presets apart.")
@@ -52,10 +47,11 @@ def bench_embed(
     from aivj_assets.embed.batch import load_for
     from aivj_assets.embed.bench import bench_embedding, generated_frames, limited
     from aivj_assets.embed.bench_tables import print_embed_bench, print_quality_bench
+    from aivj_assets.embed.choose import AUTO
     from aivj_assets.embed.figures import bench_quality
     from aivj_assets.orchestration.bench import batch_frames, bench_choice, library_of
 
-    place = _root(root)
+    place = named_root(root)
     key = BatchKey.parse(batch) if batch is not None else None
     if quality and key is None:
         raise UserError("--quality needs real frames: name a rendered batch, e.g. aivj bench embed starter --quality.")
@@ -67,9 +63,11 @@ def bench_embed(
             source = stack.enter_context(generated_frames(images, 224, seed=1))
         if not quality:
             source = limited(source, images)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aivj-bench-")))
+        folder = stack.enter_context(work_folder(None))
         say("Loading the model ...")
-        model, found = load_for(source, choice, os.environ, device=device, precision=precision)
+        model, found = load_for(
+            source, choice, os.environ, device=None if device == AUTO else device, precision=precision or AUTO
+        )
         if quality and key is not None:
             with bars({"embedding": "Embedding"}, {"embedding": None}) as progress:
                 figures = bench_quality(
@@ -94,7 +92,7 @@ def cache_show(root: RootOption = None) -> None:
     """Show what the embedding cache holds and its limit."""
     from aivj_assets.embed.cache import GB, cache_limit_bytes, cache_usage
 
-    place = _root(root)
+    place = named_root(root)
     usages = cache_usage(place.embedding_cache_dir)
     for usage in usages:
         say(f"{usage.model} ({usage.dtype}): {usage.frames:,} frames, {usage.size_bytes / GB:.3f} GB")
@@ -105,12 +103,13 @@ def cache_show(root: RootOption = None) -> None:
 @cache_app.command("clear")
 def cache_clear(
     unused_for: Annotated[
-        float, typer.Option("--unused-for", min=0, help="Only what was not used for so many days.")
+        float,
+        typer.Option("--unused-for", min=0, help="Only what was not used for so many days; by default all of it."),
     ] = 0.0,
     root: RootOption = None,
 ) -> None:
     """Remove vectors of the embedding cache; frames of the next run are then embedded again."""
     from aivj_assets.embed.cache import GB, trim_cache
 
-    removed = trim_cache(_root(root).embedding_cache_dir, 0, older_than_s=unused_for * 86400)
+    removed = trim_cache(named_root(root).embedding_cache_dir, 0, older_than_s=unused_for * 86400)
     say(f"Removed {removed / GB:.3f} GB.")

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from aivj_assets.cli_options import RootOption, named_root
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DATA_ROOT_VARIABLE, BatchKey, resolve_data_root
+from aivj_assets.layout import BatchKey
 
 
 def profile(
-    pack: Annotated[str, typer.Argument(help="Pack.")],
+    pack: Annotated[str, typer.Argument(help="Name of the pack.")],
     refreeze: Annotated[
         str | None,
-        typer.Option("--refreeze", help="Make the card of this batch's embeddings the pack's; needs --reason."),
+        typer.Option("--refreeze", help="Make the model card of this batch's embeddings the pack's; needs --reason."),
     ] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why the card is replaced; kept in the history.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    root: Annotated[
-        Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
-    ] = None,
+    root: RootOption = None,
 ) -> None:
     """Show which embedding model a pack is frozen to and which batch carries which; --refreeze replaces it."""
     from aivj_assets.orchestration.profile import profile_and_report
 
-    place = resolve_data_root(os.environ if root is None else {DATA_ROOT_VARIABLE: str(root)})
     if reason is not None and refreeze is None:
         raise UserError("--reason goes with --refreeze BATCH.")
     batch = None if refreeze is None else _batch_of(pack, refreeze)
-    profile_and_report(Console(), place, pack, refreeze_to=batch, reason=reason or "", as_json=as_json)
+    profile_and_report(Console(), named_root(root), pack, refreeze_to=batch, reason=reason or "", as_json=as_json)
 
 
 def _batch_of(pack: str, name: str) -> BatchKey:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from aivj_assets.cli_options import DeviceOption, RootOption, named_root
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DATA_ROOT_VARIABLE, DataRoot, resolve_data_root
 
 console = Console(soft_wrap=False)
 DEFAULT_COUNT, DEFAULT_COUNT_A_LABEL, MAX_COUNT = 24, 6, 1000
@@ -27,10 +26,6 @@ EmbedderOption = Annotated[
 PretrainedOption = Annotated[
     str | None,
     typer.Option("--pretrained", help="Where the weights lie, for embeddings made from a local file or folder."),
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-RootOption = Annotated[
-    Path | None, typer.Option("--root", help="Data root; by default AIVJ_ROOT, else the project's folder.")
 ]
 
 
@@ -74,7 +69,7 @@ def search(
     if bool(asked) == (labels is not None):
         raise UserError(f'Give a text or --labels FILE, one of the two: aivj search {pack} "blue liquid tunnel".')
     shown = count or (DEFAULT_COUNT if labels is None else DEFAULT_COUNT_A_LABEL)
-    request = SearchRequest(data_root(root), pack, shown, html, as_json, ModelOptions(embedder, pretrained, device))
+    request = SearchRequest(named_root(root), pack, shown, html, as_json, ModelOptions(embedder, pretrained, device))
     if labels is None:
         search_by_text(console, request, asked)
     else:
@@ -104,16 +99,11 @@ def similar(
     asked = [preset.strip() for preset in presets or [] if preset.strip()]
     if bool(asked) == (image is not None):
         raise UserError(f"Give a preset's id or --image FILE, one of the two: aivj similar {pack} PRESET_ID.")
-    request = SearchRequest(data_root(root), pack, count, html, as_json, ModelOptions(embedder, pretrained, device))
+    request = SearchRequest(named_root(root), pack, count, html, as_json, ModelOptions(embedder, pretrained, device))
     if image is None:
         similar_to_presets(console, request, asked)
     else:
         similar_to_image(console, request, image)
-
-
-def data_root(root: Path | None) -> DataRoot:
-    """Return the data root that the command names; nothing is run, so no other process has to know it."""
-    return resolve_data_root(os.environ if root is None else {DATA_ROOT_VARIABLE: str(root)})
 
 
 def read_labels(path: Path) -> list[str]:

@@ -22,11 +22,13 @@ from aivj_assets.errors import UserError
 
 DATA_ROOT_VARIABLE = "AIVJ_ROOT"
 MANIFEST_NAME = "library-manifest.json"
+BATCHES_NAME = "batches"
 PUBLISHED_PREFIX = "aivj-"
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 STYLE_POLICY_NAME = "aivj-style-policy.v0.json"
 LOCK_NAME = ".batch-lock.json"
 
+_REPLACED_BATCHES_NAME = ".batches.old"
 _PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_PATTERN = re.compile(r"batch-[0-9]{4,}")
 _WINDOWS_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
@@ -95,14 +97,16 @@ def check_pack_name(pack: str) -> str:
 
 
 def _batches_in(folder: Path) -> list[BatchKey]:
-    parts = folder / "batches"
+    parts = folder / BATCHES_NAME
     if parts.is_dir():
         return [
             BatchKey(folder.name, part.name)
             for part in parts.iterdir()
             if _BATCH_PATTERN.fullmatch(part.name) and (part / MANIFEST_NAME).is_file()
         ]
-    return [BatchKey(folder.name)] if (folder / MANIFEST_NAME).is_file() else []
+    # While one split takes the place of another there is no `batches/`: that makes the whole no batch.
+    whole = (folder / MANIFEST_NAME).is_file() and not (folder / _REPLACED_BATCHES_NAME).is_dir() and not parts.is_dir()
+    return [BatchKey(folder.name)] if whole else []
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,26 @@ class DataRoot:
         """Return `public/presets/<pack>/files`, where imported preset files lie."""
         return self.pack_dir(pack) / "files"
 
+    def batches_dir(self, pack: str) -> Path:
+        """Return `public/presets/<pack>/batches`; a pack that has it is split."""
+        return self.pack_dir(pack) / BATCHES_NAME
+
+    def new_batches_dir(self, pack: str) -> Path:
+        """Return the hidden folder in which a split is written before it takes the place of `batches/`."""
+        return self.pack_dir(pack) / ".batches.new"
+
+    def replaced_batches_dir(self, pack: str) -> Path:
+        """Return the hidden folder of a split that gives way to another; while it is there, the pack is split."""
+        return self.pack_dir(pack) / _REPLACED_BATCHES_NAME
+
+    def is_split(self, pack: str) -> bool:
+        """Whether a pack is split: its root manifest is then no batch."""
+        return self.batches_dir(pack).is_dir() or self.replaced_batches_dir(pack).is_dir()
+
     def manifest(self, batch: BatchKey) -> Path:
         """Return the path of a batch's `library-manifest.json`."""
         folder = self.pack_dir(batch.pack)
-        return (folder / "batches" / batch.batch if batch.batch else folder) / MANIFEST_NAME
+        return (folder / BATCHES_NAME / batch.batch if batch.batch else folder) / MANIFEST_NAME
 
     def batch(self, batch: BatchKey) -> BatchDir:
         """Return the artifact folder of a batch."""
@@ -169,6 +189,14 @@ class DataRoot:
         """Return the path of the page that shows what a search found, `artifacts/aivj/<pack>/search/<stem>.html`."""
         return self.artifacts_dir / check_pack_name(pack) / "search" / f"{stem}.html"
 
+    def k_report(self, pack: str, suffix: str) -> Path:
+        """Return the path of `k-report.json` or `k-report.html`: figures over a sweep of k, over the whole pack."""
+        return self.artifacts_dir / check_pack_name(pack) / "k-report" / f"k-report{suffix}"
+
+    def k_report_progress(self, pack: str) -> Path:
+        """Return the path of `.progress.json`: how far a k report under way has come."""
+        return self.artifacts_dir / check_pack_name(pack) / "k-report" / ".progress.json"
+
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
         if not name.startswith(PUBLISHED_PREFIX):
@@ -183,11 +211,12 @@ class DataRoot:
 
     def require_own_batch(self, batch: BatchKey) -> None:
         """Raise `UserError` when `batch` is the root manifest of a split pack, which is no batch."""
-        if batch.batch is None and (self.pack_dir(batch.pack) / "batches").is_dir():
+        if batch.batch is None and self.is_split(batch.pack):
             parts = [found.key for found in self.find_batches() if found.pack == batch.pack]
             raise UserError(
                 f"Pack '{batch.pack}' is split: run its batches ({', '.join(parts[:3]) or 'none has a manifest yet'}"
-                f"{', ...' if len(parts) > 3 else ''}) instead of the whole."
+                f"{', ...' if len(parts) > 3 else ''}) instead of the whole, or all of them with: "
+                f"aivj run {batch.pack} --all-batches"
             )
 
     def find_batches(self) -> list[BatchKey]:
@@ -207,6 +236,9 @@ class DataRoot:
             except PermissionError:
                 # Whoever reads its manifest then says that it may not be read.
                 found.append(BatchKey(folder.name))
+            except FileNotFoundError:
+                # Moved away while it was looked at.
+                continue
         return sorted(found, key=lambda batch: batch.key)
 
     def find_locks(self) -> list[Path]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,9 @@ from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, replace_file, write_text_atomic
+from aivj_assets.layout import BatchDir, replace_file, write_bytes_atomic, write_text_atomic
 
-_COPIED_ROWS = 4096
+_RESERVED_ROWS = 1024
 
 
 class Preprocessing(ContractModel):
@@ -79,9 +80,16 @@ class Precision(ContractModel):
     """In which precision the model ran, why, and how well its vectors agree with those of float32."""
 
     dtype: str
+    """`float32`, `bfloat16` or `float16`."""
     reason: str
     cosine_to_float32: float | None = Field(None, description="the lowest over `sampleFrames` real frames")
     sample_frames: int | None = None
+
+    @property
+    def summary(self) -> str:
+        """All of it in a few words, for a person."""
+        cosine = "" if self.cosine_to_float32 is None else f", cosine to float32 {self.cosine_to_float32:.6f}"
+        return f"{self.dtype} ({self.reason}{cosine})"
 
 
 class EmbeddingsMeta(ContractFile, ModelCard):
@@ -89,14 +97,14 @@ class EmbeddingsMeta(ContractFile, ModelCard):
 
     version: Literal["v0"] = "v0"
     generated_at: str
-    count: int
-    frames: int
+    count: int = Field(description="rows")
+    frames: int = Field(description="frames that the rows are means over")
     dtype: str
     precision: Precision | None = None
     device: str
     libraries: dict[str, str]
     duration_s: float
-    images_per_s: float | None = Field(None, description="of the frames that this run computed")
+    images_per_s: float | None = Field(None, description="`computedFrames` / `durationS`; without loading the model")
     computed_frames: int | None = Field(None, description="frames whose vectors were not known yet")
     frames_index_sha256: str
     frames_sha256: str | None = Field(None, description="over the SHA-1 of every frame's file, in row order")
@@ -135,19 +143,29 @@ class EmbeddingProgress(ContractFile):
 
 
 class EmbeddingsWriter:
-    """Writes the three files of a batch row by row, into a memory-mapped array; nothing is seen until `commit`.
+    """Writes the three files of a batch row by row; nothing is seen until `commit`, and memory does not grow.
 
-    Use as a context manager: what is not committed is removed, and so is what a killed run left behind (whoever writes
-    holds the batch's lock).
+    The rows go through a file, not a map: a full disk is then an `OSError` at the start, where a map would end the
+    process without a word, and rows that were written do not count as memory. Use as a context manager: what is not
+    committed is removed, and so is what a killed run left behind (whoever writes holds the batch's lock).
     """
 
     def __init__(self, folder: BatchDir, rows: int, dim: int) -> None:
         self._folder = folder
+        self._shape = rows, dim
         folder.path.mkdir(parents=True, exist_ok=True)
         for left in self._temporaries():
             left.unlink(missing_ok=True)
-        self._temporary = self._fresh_name()
-        self._rows: npt.NDArray[np.float32] | None = _new_array(self._temporary, rows, dim)
+        self._path = self._fresh_name()
+        self._file = self._path.open("w+b")
+        try:
+            self._rows_at = _write_header(self._file, rows, dim)
+            for start in range(0, rows, _RESERVED_ROWS):
+                self._file.write(bytes(min(_RESERVED_ROWS, rows - start) * dim * 4))
+            self._file.flush()
+        except OSError:
+            self.__exit__()
+            raise
 
     def _temporaries(self) -> list[Path]:
         return sorted(self._folder.path.glob(f".{self._folder.embeddings.name}.*.tmp"))
@@ -159,40 +177,65 @@ class EmbeddingsWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rows = None
+        # What is left unwritten here is removed with the file.
+        with suppress(OSError):
+            self._file.close()
         for left in self._temporaries():
             left.unlink(missing_ok=True)
 
     def write(self, row: int, vector: npt.NDArray[np.floating]) -> None:
         """Set a row, a vector [d] of unit length."""
-        assert self._rows is not None  # noqa: S101 - the writer is open
-        self._rows[row] = vector
+        rows, dim = self._shape
+        if not 0 <= row < rows or vector.shape != (dim,):
+            raise ValueError(f"row {row} of shape {vector.shape} has no place among {rows} rows of ({dim},)")
+        self._file.seek(self._rows_at + row * dim * 4)
+        self._file.write(vector.astype("<f4").tobytes())
+
+    def _read(self, row: int) -> bytes:
+        self._file.seek(self._rows_at + row * self._shape[1] * 4)
+        return self._file.read(self._shape[1] * 4)
 
     def commit(self, kept: Sequence[int], preset_ids: Sequence[str], meta: EmbeddingsMeta) -> None:
-        """Put the rows `kept`, in that order, in their place, the card last: without a card there are none."""
-        assert self._rows is not None  # noqa: S101 - the writer is open
-        rows = self._rows
-        if len(kept) != len(rows):
+        """Put the rows `kept`, in that order, in their place, the card last: without a card there are none.
+
+        Raises `UserError` when another program holds the file that is replaced (Windows); it then stays as it is.
+        """
+        rows, dim = self._shape
+        if list(kept) != list(range(rows)):
             packed = self._fresh_name()
-            target = _new_array(packed, len(kept), rows.shape[1])
-            for start in range(0, len(kept), _COPIED_ROWS):
-                target[start : start + _COPIED_ROWS] = rows[list(kept[start : start + _COPIED_ROWS])]
-            rows, self._temporary = target, packed
-            del target
-        rows.flush()  # type: ignore[attr-defined]
-        # Windows renames no file that is mapped.
-        self._rows = None
-        del rows
-        with self._temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        self._folder.embeddings_meta.unlink(missing_ok=True)
-        replace_file(self._temporary, self._folder.embeddings)
+            with packed.open("wb") as target:
+                _write_header(target, len(kept), dim)
+                target.writelines(self._read(row) for row in kept)
+            self._file.close()
+            self._path, self._file = packed, packed.open("rb+")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        # Windows renames no file that is open.
+        self._file.close()
+        self._replace()
         write_text_atomic(self._folder.embedding_ids, "".join(f"{preset_id}\n" for preset_id in preset_ids))
         meta.save(self._folder.embeddings_meta)
 
+    def _replace(self) -> None:
+        target, card = self._folder.embeddings, self._folder.embeddings_meta
+        old_card = card.read_bytes() if card.exists() else None
+        card.unlink(missing_ok=True)
+        try:
+            replace_file(self._path, target)
+        except PermissionError as error:
+            if old_card is not None:
+                write_bytes_atomic(card, old_card)
+            raise UserError(
+                f"{target} cannot be replaced ({error.strerror}): close the programs that have it open, e.g. a "
+                "notebook, or mend its rights, then run again."
+            ) from None
 
-def _new_array(path: Path, rows: int, dim: int) -> npt.NDArray[np.float32]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dim))
+
+def _write_header(file: BinaryIO, rows: int, dim: int) -> int:
+    """Write the head of an `.npy` file of float32 [rows, dim]; returns where its rows begin."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
 
 
 def save_embeddings(folder: BatchDir, embeddings: Embeddings) -> None:

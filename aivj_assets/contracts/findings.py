@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -19,6 +20,8 @@ class Finding:
     passed: bool
     detail: str
     severity: Severity = "error"
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The figures of `detail` that are worth following over batches, by name with unit."""
 
 
 def examples(names: list[str], limit: int = 3) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,6 +29,22 @@ class ManifestPreset(ContractModel):
     wasm_compat: dict[str, Any] | None = None
 
 
+class SplitRecord(ContractModel):
+    """Of which split of a pack a batch is a part, and how the pack was split.
+
+    `batch` of `batches` counts from 1 and is what held when the batch was made: later batches of a pack that grew
+    count on. `presets` is how many the batch was given.
+    """
+
+    root_manifest_sha256: str
+    order: Literal["shuffled", "in-order"]
+    seed: int | None = None
+    batch_size: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    batches: int = Field(ge=1)
+    presets: int = Field(ge=1)
+
+
 class Manifest(ContractFile):
     """A validated manifest: known version, unique ids."""
 
@@ -36,6 +53,7 @@ class Manifest(ContractFile):
     source_root: str
     total_files_scanned: int = Field(ge=0)
     total_presets_included: int = Field(ge=0)
+    aivj_split: SplitRecord | None = None
     presets: list[ManifestPreset]
 
     @model_validator(mode="after")
@@ -52,6 +70,18 @@ class Manifest(ContractFile):
         if broken is not None:
             raise ValueError(f"preset id {broken!r} holds a control character or a line break")
         return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that goes into a file: what was read comes back, with fields that are null."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def part(self, presets: Sequence[ManifestPreset], split: SplitRecord) -> Self:
+        """Return the manifest of one batch: this one's fields with some of its presets, counted anew.
+
+        `generatedAt` stays this manifest's, so that the same split always gives the same bytes.
+        """
+        counts = {"total_files_scanned": len(presets), "total_presets_included": len(presets)}
+        return self.model_copy(update={**counts, "presets": list(presets), "aivj_split": split})
 
 
 def preset_slug(text: str, limit: int = 60) -> str:

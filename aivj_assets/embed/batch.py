@@ -64,7 +64,7 @@ def update_embeddings(
     model, found = agreeing_model(model, lambda: loader.load(FLOAT32), reason, loader.sample)
     agreement = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
     log(f"{model.card.name} on {model.device} in {found.dtype}: {found.reason}{agreement}")
-    cache = FrameVectorCache(cache_dir, model.card, model.dtype)
+    cache = FrameVectorCache(cache_dir, model.card, model.dtype, log=log)
     with _told_in_a_file(source, progress) as tell:
         made = embed_batch(
             source,

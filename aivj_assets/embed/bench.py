@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import sys
@@ -31,7 +32,7 @@ TARGET_RATIO = 0.9
 _PLAIN_IMAGES = 32
 _FORWARD_IMAGES = 256
 
-Progress = Callable[[str, int, int], None]
+PartProgress = Callable[[str, int, int], None]
 """Called with (name of the part, images done, images in all)."""
 
 
@@ -45,6 +46,7 @@ class EmbedBench(ContractModel):
     platform: str
     cpus: int
     batch_size: int
+    """Images of a forward pass on a GPU; a CPU takes fewer."""
     presets: int
     images: int
     """All of them different: a frame that several presets share is computed once."""
@@ -58,10 +60,11 @@ class EmbedBench(ContractModel):
     plain_loop_images_per_s: float
     """Read, decode, encode, one image after the other, all threads in one operation."""
     read_and_decode_ms: float
-    """An image, one after the other."""
+    """A frame, on one thread: read (from the system's file cache), decode, resize to the model's size."""
     known_images_per_s: float
     """Of frames whose vectors are known from before."""
     peak_rss_bytes: int | None
+    """Most memory of the process so far; None where the system does not tell."""
     libraries: dict[str, str]
     left_out: int = Field(0, description="presets with a frame that cannot be read")
 
@@ -73,31 +76,35 @@ def bench_embedding(
     *,
     batch_size: int = DEFAULT_BATCH_SIZE,
     work_dir: Path,
-    progress: Progress,
+    progress: PartProgress,
 ) -> EmbedBench:
-    """Measure a model over a batch's frames; nothing is written beside them. Raises `UserError` as `embed_batch` does.
+    """Measure a model over a batch's frames; files are written into `work_dir` alone.
 
     The run end to end reads, hashes, decodes, encodes, pools and writes with an empty cache. The forward rate is that
-    of the same number of passes beside each other, measured directly before and after it.
+    of the same number of passes beside each other, measured directly before and after it. Raises `UserError` as
+    `embed_batch` does, and when no frame can be decoded.
     """
-    pictures = _prepared(source, model, _FORWARD_IMAGES)
+    pictures = list(itertools.islice(_pictures(source, model), _FORWARD_IMAGES))
+    if not pictures:
+        raise UserError(f"No frame under {source.batch_dir.frames_dir} can be decoded; render the batch first.")
     plain = _plain_rate(source, model, _PLAIN_IMAGES)
     decode_ms = _decode_ms(source, model)
     forward = [_forward_rate(model, pictures, batch_size, progress)]
-    batch = BatchDir(work_dir / "batch")
     total = sum(1 for _ in frame_names(source.records, source.max_frames))
 
     def tell(done: int, presets: int) -> None:
         progress("end to end", done * total // presets, total)
 
-    def embed() -> Embeddings:
+    def embed(name: str) -> Embeddings:
         cache = FrameVectorCache(work_dir / "cache", model.card, model.dtype)
-        return embed_batch(source, model, cache=cache, batch_size=batch_size, progress=tell, target=batch)
+        target = BatchDir(work_dir / name)
+        return embed_batch(source, model, cache=cache, batch_size=batch_size, progress=tell, target=target)
 
-    made = embed()
+    made = embed("first")
     forward.append(_forward_rate(model, pictures, batch_size, progress))
     started = time.perf_counter()
-    again = embed()
+    # Beside the first: on Windows a file cannot be replaced while its rows are mapped.
+    again = embed("again")
     known_s = time.perf_counter() - started
     if again.meta.computed_frames or not np.array_equal(again.vectors, made.vectors):
         raise RuntimeError("frames that were known gave other rows")
@@ -171,49 +178,34 @@ def _pattern(rng: np.random.Generator, size: int) -> Pixels:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _files(source: FrameSource, count: int) -> list[FrameFile]:
-    files = []
+def _pictures(source: FrameSource, model: TorchModel) -> Iterator[Pixels]:
+    """Yield the frames that can be decoded, read and prepared one after the other."""
     for row, position, name in frame_names(source.records, source.max_frames):
-        found = read_frame(source.batch_dir.path, row, position, name)
-        if isinstance(found, FrameFile):
-            files.append(found)
-        if len(files) == count:
-            break
-    if not files:
-        raise UserError(f"No frame under {source.batch_dir.frames_dir} can be read; render the batch first.")
-    return files
-
-
-def _prepared(source: FrameSource, model: TorchModel, count: int) -> list[Pixels]:
-    decoded = (decode_frame(file, model.prepare) for file in _files(source, count))
-    pictures = [picture for picture in decoded if not isinstance(picture, FrameProblem)]
-    if not pictures:
-        raise UserError(f"No frame under {source.batch_dir.frames_dir} can be decoded; render the batch first.")
-    return pictures
+        file = read_frame(source.batch_dir.path, row, position, name)
+        picture = decode_frame(file, model.prepare) if isinstance(file, FrameFile) else file
+        if not isinstance(picture, FrameProblem):
+            yield picture
 
 
 def _plain_rate(source: FrameSource, model: TorchModel, count: int) -> float:
-    model.encode(_prepared(source, model, 1)[0][np.newaxis])
+    """Return images a second of the plainest loop: read, decode, encode one, after one to warm up."""
+    for picture in itertools.islice(_pictures(source, model), 1):
+        model.encode(picture[np.newaxis])
     started = time.perf_counter()
     done = 0
-    for row, position, name in frame_names(source.records, source.max_frames):
-        file = read_frame(source.batch_dir.path, row, position, name)
-        picture = decode_frame(file, model.prepare) if isinstance(file, FrameFile) else None
-        if isinstance(picture, np.ndarray):
-            model.encode(picture[np.newaxis])
-            done += 1
-        if done == count:
-            break
+    for picture in itertools.islice(_pictures(source, model), count):
+        model.encode(picture[np.newaxis])
+        done += 1
     return done / (time.perf_counter() - started)
 
 
 def _decode_ms(source: FrameSource, model: TorchModel) -> float:
     started = time.perf_counter()
-    count = len(_prepared(source, model, _FORWARD_IMAGES))
+    count = sum(1 for _ in itertools.islice(_pictures(source, model), _FORWARD_IMAGES))
     return 1000 * (time.perf_counter() - started) / count
 
 
-def _forward_rate(model: TorchModel, pictures: Sequence[Pixels], batch_size: int, progress: Progress) -> float:
+def _forward_rate(model: TorchModel, pictures: Sequence[Pixels], batch_size: int, progress: PartProgress) -> float:
     """Return images a second of passes beside each other, over pictures in memory, after one round to warm up."""
     with one_thread_an_operation(), Encoder[int](model, batch_size) as encoder:
         for number in range(2 * model.passes_at_once * model.images_a_pass(batch_size)):

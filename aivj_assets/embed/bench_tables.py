@@ -22,11 +22,11 @@ def print_embed_bench(console: Console, bench: EmbedBench) -> None:
     table.add_row("frames that are known already", f"{bench.known_images_per_s:.0f}")
     console.print(table)
     verdict = "reached" if bench.ratio_reached else "missed"
-    memory = f"peak memory {(bench.peak_rss_bytes or 0) / 1e6:.0f} MB; {bench.cpus} processors"
+    memory = "" if bench.peak_rss_bytes is None else f"; peak memory {bench.peak_rss_bytes / 1e6:.0f} MB"
     lines = [
         f"end to end / model alone: {bench.ratio:.3f} (aim {TARGET_RATIO}: {verdict})",
-        f"read and decode: {bench.read_and_decode_ms:.2f} ms an image; {memory}",
-        f"{bench.model} on {bench.device} in {_precision(bench)}",
+        f"read and decode: {bench.read_and_decode_ms:.2f} ms an image{memory}",
+        f"{bench.model} on {bench.device} ({bench.cpus} processors) in {bench.precision.summary}",
     ]
     for line in lines:
         console.print(escape(line), highlight=False)
@@ -46,14 +46,6 @@ def print_quality_bench(console: Console, bench: QualityBench) -> None:
             f"{group.near_identical_fraction:.1%}", f"{group.effective_dimension:.1f}",
         )  # fmt: skip
     console.print(table)
-    console.print(
-        "R@1: share of pictures whose nearest other picture is of the same preset, among all presets of the batch.",
-        highlight=False,
-    )
-    console.print(escape(f"{bench.model} on {bench.device} in {_precision(bench)}"), highlight=False)
-
-
-def _precision(bench: EmbedBench | QualityBench) -> str:
-    found = bench.precision
-    cosine = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
-    return f"{found.dtype} ({found.reason}{cosine})"
+    for line in bench.legend:
+        console.print(escape(line), highlight=False)
+    console.print(escape(f"{bench.model} on {bench.device} in {bench.precision.summary}"), highlight=False)

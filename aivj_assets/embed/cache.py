@@ -13,12 +13,12 @@ import os
 import threading
 import time
 import uuid
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ _LOADED_BYTES = 256 * 2**20
 _MANY_SHARDS = 32
 # Of these fields the frames' vectors do not depend.
 _POOLING_FIELDS = {"pretrained", "pooling", "max_frames_per_preset"}
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_LEFTOVER_S = 3600.0
 
 Vector = npt.NDArray[np.float32]
 Digests = npt.NDArray[np.bytes_]
@@ -48,7 +48,13 @@ class FrameVectorCache:
     """Vectors float32 [d] of unit length by the 20 bytes of a frame's SHA-1, of one model card and precision."""
 
     def __init__(
-        self, folder: Path, card: ModelCard, dtype: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        card: ModelCard,
+        dtype: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         facts = {**card.model_dump(mode="json", exclude=_POOLING_FIELDS), "dtype": dtype}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -56,6 +62,8 @@ class FrameVectorCache:
         self._facts = facts
         self._dim = card.dim
         self._clock = clock
+        self._log = log
+        self._told = False
         self._lock = threading.Lock()
         self._loaded: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
         self._new: dict[bytes, Vector] = {}
@@ -133,16 +141,33 @@ class FrameVectorCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new as one more shard; raises `OSError` when the disk is full."""
+        """Write what is new as one more shard. Where that cannot be, `log` is told once and it is tried again later.
+
+        The batch does without: its rows do not need what is kept for other runs.
+        """
         with self._lock:
             self._flushed_at = self._clock()
             if not self._new:
                 return
             keys = np.array(list(self._new), dtype="S20")
-            path = _write_shard(self.folder, self._facts, keys, np.stack(list(self._new.values())))
+            try:
+                path = _write_shard(self.folder, self._facts, keys, np.stack(list(self._new.values())))
+            except OSError as error:
+                self._tell(error)
+                if len(self._new) >= _FLUSH_ROWS:
+                    self._new = {}
+                return
             self._index(path, keys)
             self._used.add(len(self._paths) - 1)
             self._new = {}
+
+    def _tell(self, error: OSError) -> None:
+        if self._log is not None and not self._told:
+            self._told = True
+            self._log(
+                f"The embedding cache {self.folder} cannot be written ({error.strerror or error}): vectors are not "
+                "kept for the next run. Free space, mend the rights, or remove what is in its place."
+            )
 
     def _merge(self, shards: Sequence[Path]) -> None:
         """Write small shards together: a run's flushes and runs that were killed leave many."""
@@ -190,25 +215,34 @@ def _write_shard(folder: Path, facts: Mapping[str, object], keys: Digests, vecto
 
 
 def _read_keys(path: Path) -> Digests | None:
-    try:
-        with np.load(path, allow_pickle=False) as shard:
-            keys = shard["sha1"]
-    except _UNREADABLE:
-        _remove(path)
-        return None
-    return keys if keys.dtype == "S20" and keys.ndim == 1 else None
+    keys = _read(path, "sha1")
+    if keys is None or (keys.dtype == "S20" and keys.ndim == 1):
+        return keys
+    _remove(path)
+    return None
 
 
 def _read_vectors(path: Path, dim: int) -> npt.NDArray[np.float32] | None:
     """Read a shard's vectors; None when it is damaged (zip keeps a checksum) or another process has removed it."""
+    keys, vectors = _read(path, "sha1"), _read(path, "vectors")
+    if keys is None or vectors is None or (vectors.dtype == np.float32 and vectors.shape == (len(keys), dim)):
+        return vectors
+    _remove(path)
+    return None
+
+
+def _read(path: Path, name: str) -> npt.NDArray[Any] | None:
+    """Read an array of a shard; None when it cannot be. A damaged shard is removed, and else hides a sound one."""
     try:
         with np.load(path, allow_pickle=False) as shard:
-            vectors = shard["vectors"]
-            sound = vectors.dtype == np.float32 and vectors.shape == (len(shard["sha1"]), dim)
-    except _UNREADABLE:
+            array: npt.NDArray[Any] = shard[name]
+    except (OSError, MemoryError):
+        # Of the machine, not of the shard: the next run may read it.
+        return None
+    except Exception:  # noqa: BLE001 - zip and NumPy answer a damaged file with a dozen types
         _remove(path)
         return None
-    return vectors if sound else None
+    return array
 
 
 def _touch(path: Path) -> None:
@@ -272,6 +306,9 @@ def trim_cache(folder: Path, limit_bytes: float, *, older_than_s: float = 0.0) -
             stat = path.stat()
         except OSError:
             continue
+        if path.suffix == ".tmp" and time.time() - stat.st_mtime < _LEFTOVER_S:
+            # Another run writes it, most likely.
+            continue
         shards.append((stat.st_mtime, stat.st_size, path))
     excess = sum(size for _, size, _ in shards) - limit_bytes
     removed = 0
@@ -280,7 +317,7 @@ def trim_cache(folder: Path, limit_bytes: float, *, older_than_s: float = 0.0) -
             break
         removed += _remove(path)
     for part in _parts(folder):
-        if not any(part.glob("*.npz")):
+        if not any(path.name != _CARD_NAME for path in part.glob("*")):
             _remove(part / _CARD_NAME)
             with suppress(OSError):
                 part.rmdir()
@@ -288,11 +325,11 @@ def trim_cache(folder: Path, limit_bytes: float, *, older_than_s: float = 0.0) -
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("*") if path.is_dir())
 
 
 def _all_files(folder: Path) -> Iterable[Path]:
-    return (path for part in _parts(folder) for path in part.iterdir() if path.name != _CARD_NAME)
+    return (path for part in _parts(folder) for path in part.glob("*") if path.name != _CARD_NAME)
 
 
 def cache_limit_bytes(environ: Mapping[str, str]) -> float:

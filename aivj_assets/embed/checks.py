@@ -51,6 +51,12 @@ def check_embeddings(
     ]
 
 
+def rows_are_sound(vectors: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+    """Return whether every row [n, d] is finite and of unit length; rows may be memory-mapped."""
+    rows, broken, deviation = _norms(vectors)
+    return rows > 0 and broken == 0 and deviation <= UNIT_NORM_TOLERANCE
+
+
 def _norms(vectors: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, int, float]:
     """Return (rows, rows with a value that is no number, largest deviation from length 1; NaN where there is none)."""
     if vectors.ndim != 2 or not vectors.size:
@@ -109,6 +115,7 @@ def check_inputs(embeddings: Embeddings, records: Mapping[str, OkRecord | Failed
         f"{_examples(f'of {len(embedded)} embedded presets are near-black', dark)} ({fraction:.1%}; up to "
         f"{NEAR_BLACK_MAX_FRACTION:.0%} is usual)",
         "warning",
+        {"near_black_fraction": fraction},
     )
 
 
@@ -125,7 +132,7 @@ def check_collapse(embeddings: Embeddings) -> Finding:
     passed = dimension >= COLLAPSE_MIN_DIMENSION
     if not passed:
         detail += "; are the weights trained, and do the frames differ?"
-    return Finding(name, passed, detail, "warning")
+    return Finding(name, passed, detail, "warning", {"effective_dimension": dimension})
 
 
 def check_frozen_card(card: ModelCard, batch: str, frozen: FrozenCard | None, held_by: str | None) -> Finding:
@@ -136,7 +143,8 @@ def check_frozen_card(card: ModelCard, batch: str, frozen: FrozenCard | None, he
     """
     name, pack = FROZEN_CARD, batch.partition("/")[0]
     if frozen is None:
-        return Finding(name, True, f"pack {pack} has no frozen card yet; this batch's is {card.name}")
+        told = f"pack {pack} has no frozen card yet; this batch's, {card.name}, is frozen once the batch is accepted"
+        return Finding(name, True, told)
     if frozen.card == card:
         return Finding(name, True, f"the card is the pack's: {card.name}, frozen by {frozen.batch}")
     fields = "; ".join(_differences(frozen.card, card))

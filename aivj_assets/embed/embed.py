@@ -20,6 +20,7 @@ from aivj_assets.contracts.embeddings import (
 )
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 from aivj_assets.embed.cache import FrameVectorCache
+from aivj_assets.embed.checks import rows_are_sound
 from aivj_assets.embed.encoder import Encoder, Log
 from aivj_assets.embed.frames import (
     FrameFile,
@@ -45,7 +46,9 @@ DEFAULT_BATCH_SIZE = 64
 # Decoding WebP takes 2 ms a frame with the interpreter's lock released: eight threads feed 2,000 images a second.
 _MOST_READERS = 8
 _FEWEST_READERS = 3
-_WINDOW = 768  # frames whose vectors are looked up together
+# Frames that are read and whose vectors are looked up together: so many, or fewer large ones.
+_WINDOW, _FEWEST_IN_WINDOW = 768, 16
+_WINDOW_BYTES = 2**25
 
 Progress = Callable[[int, int], None]
 """Called with (presets done, presets in all)."""
@@ -163,19 +166,22 @@ def card_for(card: ModelCard, max_frames_per_preset: int) -> ModelCard:
 def is_current(source: FrameSource, card: ModelCard, dtype: str | None = None) -> bool:
     """Return whether the files that lie in the batch's folder are what embedding it again would give.
 
-    `dtype` is a precision that was asked for; None accepts any. Files that leave out a preset are never current: its
-    frames may have been mended since.
+    The rows are looked through, not compared with the frames. `dtype` is a precision that was asked for; None accepts
+    any. Files that leave out a preset are never current: its frames may have been mended since.
     """
     try:
-        meta = load_embeddings(source.batch_dir).meta
+        made = load_embeddings(source.batch_dir)
     except UserError:
         return False
+    meta = made.meta
     return (
         meta.card == card_for(card, source.max_frames)
         and dtype in (None, meta.dtype)
         and meta.frames_index_sha256 == source.index_sha256
         and not meta.left_out
         and meta.frames_state == source.state()
+        and made.preset_ids == [record.preset_id for record in source.records]
+        and rows_are_sound(made.vectors)
     )
 
 
@@ -267,9 +273,18 @@ class _Work:
 
         names = frame_names(self.source.records, self.source.max_frames)
         reading: list[Future[FrameFile | FrameProblem]] = []
-        while part := list(itertools.islice(names, _WINDOW)):
+        count = _FEWEST_IN_WINDOW
+        while part := list(itertools.islice(names, count)):
             following = read(part)
             if reading:
-                yield [future.result() for future in reading]
+                window = [future.result() for future in reading]
+                count = _window_for(window)
+                yield window
             reading = following
         yield [future.result() for future in reading]
+
+
+def _window_for(window: Sequence[FrameFile | FrameProblem]) -> int:
+    """Return how many frames to read together after these, by their size."""
+    mean_bytes = max(1, sum(len(frame.data) for frame in window if isinstance(frame, FrameFile)) // len(window))
+    return max(_FEWEST_IN_WINDOW, min(_WINDOW, _WINDOW_BYTES // mean_bytes))

@@ -16,23 +16,27 @@ from aivj_assets.embed.cache import FrameVectorCache
 from aivj_assets.embed.embed import FrameSource, embed_batch
 from aivj_assets.embed.frames import FrameFile, frame_names, read_frame
 from aivj_assets.embed.model import TorchModel
-from aivj_assets.embed.quality import GroupFigures, figures_by_group
+from aivj_assets.embed.quality import NEAR_IDENTICAL_COSINE, GroupFigures, figures_by_group
 from aivj_assets.layout import BatchDir
 
 MOST_PRESETS = 5000
-DARK_LUMA = 0.05
-BRIGHT_GROUP = "not dark"
+"""Of more, so many are drawn: the vectors of their frames are held in memory."""
+DARK_MAX_LUMA = 0.05
+NOT_DARK = "not dark"
 
 
-class LibraryFigures(ContractModel):
+class GroupQuality(ContractModel):
     """The figures of one group of presets; neighbours are looked for among all of them."""
 
     presets: int
     retrieval_at_1: float | None
-    """Share of pictures whose nearest other picture is of the same preset."""
+    """Share (0..1) of pictures whose nearest other picture is of the same preset; None when none could be asked for."""
     queries: int
+    """Pictures asked for, at most 2,000."""
     near_identical_fraction: float
+    """Share (0..1) of presets with another preset's row at a cosine above 0.999."""
     effective_dimension: float
+    """Participation ratio of the rows' covariance: 0..min(presets - 1, dimensions)."""
 
 
 class QualityFigures(ContractModel):
@@ -41,12 +45,23 @@ class QualityFigures(ContractModel):
     presets: int
     """Measured ones, at most 5,000."""
     frames: int
+    """Frames of these presets whose vectors are known."""
     pictures: int
     """Different ones: byte-identical frames are one picture."""
     seed: int
-    groups: dict[str, LibraryFigures] = Field(
-        description=f"`all`, `{BRIGHT_GROUP}` (mean luma above {DARK_LUMA}), then each source library"
+    groups: dict[str, GroupQuality] = Field(
+        description=f"`all`, `{NOT_DARK}` (avgLuma above {DARK_MAX_LUMA}), then each source library"
     )
+
+    @property
+    def legend(self) -> list[str]:
+        """What the figures and groups mean, a sentence each, for a table of them."""
+        return [
+            "R@1: share of pictures whose nearest other picture is of the same preset, among all presets of the batch.",
+            f"Near-identical: another preset's row lies at a cosine above {NEAR_IDENTICAL_COSINE}.",
+            "Effective dimension: in how many directions the rows differ (participation ratio).",
+            f"'{NOT_DARK}': presets with an avgLuma above {DARK_MAX_LUMA}.",
+        ]
 
 
 class QualityBench(QualityFigures):
@@ -90,7 +105,7 @@ def measure_quality(
         np.stack(vectors) if vectors else np.empty((0, embeddings.meta.dim), np.float32),
         np.array([row for row, _ in found], dtype=np.int64),
         content_of=contents,
-        more_groups={BRIGHT_GROUP: [row for row, record in enumerate(records) if record.metrics.avg_luma > DARK_LUMA]},
+        more_groups={NOT_DARK: [row for row, record in enumerate(records) if record.metrics.avg_luma > DARK_MAX_LUMA]},
         seed=seed,
     )
     return QualityFigures(
@@ -127,7 +142,7 @@ def bench_quality(
     return QualityBench(**dict(figures), at=utc_now(), model=model.card.name, device=model.device, precision=precision)
 
 
-def _figures(group: GroupFigures) -> LibraryFigures:
+def _figures(group: GroupFigures) -> GroupQuality:
     flat = asdict(group)
     retrieval = flat.pop("retrieval_at_1")
-    return LibraryFigures(retrieval_at_1=retrieval["value"], queries=retrieval["queries"], **flat)
+    return GroupQuality(retrieval_at_1=retrieval["value"], queries=retrieval["queries"], **flat)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from aivj_assets.contracts.frames_index import OkRecord
 from aivj_assets.embed.model import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image
+
+IMAGE_FORMATS = ("WEBP", "PNG", "JPEG")
+"""What frames are stored as. Pillow's other decoders are not tried: some start programs."""
+MAX_FILE_BYTES = 2**26
+MAX_PIXELS = 2**25
+"""As many as a picture of 8K has: a few hundred kilobytes may claim many times more."""
+MAX_ASPECT_RATIO = 100
+"""Longer side over shorter: resizing makes the shorter one the model's, and the longer one as much larger."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +51,26 @@ def read_frame(folder: Path, row: int, position: int, name: str) -> FrameFile | 
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or ":" in name or "\\" in name or "\0" in name:
         return FrameProblem(row, f"{path.name}: the path leaves the batch's folder")
-    try:
-        data = (folder / path).read_bytes()
-    except FileNotFoundError:
-        return FrameProblem(row, f"{path.name}: missing on disk")
-    except OSError as error:
-        return FrameProblem(row, f"{path.name}: cannot be read ({error.strerror or type(error).__name__})")
-    if not data:
-        return FrameProblem(row, f"{path.name}: the file is empty")
+    data = _contents(folder / path)
+    if isinstance(data, str):
+        return FrameProblem(row, f"{path.name}: {data}")
     return FrameFile(row, position, path.name, hashlib.sha1(data, usedforsecurity=False).digest(), data)
+
+
+def _contents(path: Path) -> bytes | str:
+    """Return a file's bytes, or why they cannot be used."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # A pipe would be waited for, and a device has no end.
+            return "is no file"
+        if status.st_size > MAX_FILE_BYTES:
+            return f"{status.st_size} bytes, more than {MAX_FILE_BYTES}"
+        return path.read_bytes() or "the file is empty"
+    except FileNotFoundError:
+        return "missing on disk"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or type(error).__name__})"
 
 
 def decode_frame(frame: FrameFile, prepare: Callable[[Image.Image], Pixels]) -> Pixels | FrameProblem:
@@ -56,12 +78,23 @@ def decode_frame(frame: FrameFile, prepare: Callable[[Image.Image], Pixels]) -> 
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(frame.data)) as image:
-            return prepare(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow's decoders answer damaged files with any of these.
-        reason = str(error).partition(" <")[0] or type(error).__name__
+        with Image.open(io.BytesIO(frame.data), formats=IMAGE_FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS or max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+                return FrameProblem(frame.row, f"{frame.name}: cannot be decoded ({width} x {height} pixels)")
+            return prepare(_eight_bit(image))
+    except Exception as error:  # noqa: BLE001 - a damaged file makes a decoder raise whatever it happens to meet
+        reason = str(error).partition(" <")[0].partition("\n")[0] or type(error).__name__
         return FrameProblem(frame.row, f"{frame.name}: cannot be decoded ({reason})")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Return a picture of 16 bits of gray as one of 8; Pillow's own conversion turns all but the darkest white."""
+    if not image.mode.startswith("I"):
+        return image
+    from PIL import Image as Pillow
+
+    return Pillow.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def frame_names(records: Sequence[OkRecord], max_frames: int) -> Iterator[tuple[int, int, str]]:
@@ -74,16 +107,17 @@ def frame_names(records: Sequence[OkRecord], max_frames: int) -> Iterator[tuple[
 def frames_state(folder: Path, records: Sequence[OkRecord], max_frames: int) -> str:
     """Return a digest over the frames' names, sizes and times of change: whether their contents need a look.
 
-    Half a million files take seconds; reading them takes minutes.
+    Half a million files take seconds; reading them takes minutes. A copy that takes the time of its original along is
+    told by the time at which the system itself noted the change (on Windows: at which the file was made).
     """
     digest = hashlib.sha256()
     for _, _, name in frame_names(records, max_frames):
         try:
-            stat = (folder / name).stat()
+            status = (folder / name).stat()
         except (OSError, ValueError):
             digest.update(f"{name}\0-\n".encode())
         else:
-            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n".encode())
     return digest.hexdigest()
 
 

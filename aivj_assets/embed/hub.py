@@ -9,12 +9,19 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aivj_assets.errors import UserError
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_TIMEOUT_S = 5.0
 _WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# Without it the hub's own client refuses an answer.
+_COMMIT_HEADER = "X-Repo-Commit"
+_MOST_REDIRECTS = 5
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -86,13 +93,26 @@ def _ask(weights: HubWeights, endpoint: str, timeout_s: float) -> str | None:
     try:
         with httpx.Client(timeout=timeout_s, follow_redirects=False) as client:
             for file_name in weights.file_names:
-                status = client.head(f"{endpoint}/{weights.repository}/resolve/main/{file_name}").status_code
-                if status < 400:
+                answer = _head(client, f"{endpoint}/{weights.repository}/resolve/main/{file_name}")
+                if answer.status_code < 400 and _COMMIT_HEADER in answer.headers:
                     return None
-                problem = f"{endpoint} answered HTTP {status} for {weights.repository}"
+                problem = f"{endpoint} answered HTTP {answer.status_code} for {weights.repository}"
+                if answer.status_code < 400:
+                    return f"{problem}, but not as a model hub does: a login page, or an address mistyped"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         return f"{endpoint} cannot be reached: {str(error) or type(error).__name__}"
     return problem
+
+
+def _head(client: httpx.Client, url: str) -> httpx.Response:
+    """Ask for a file's head; a redirect within the hub is followed (a repository was renamed), one elsewhere is not."""
+    answer = client.head(url)
+    for _ in range(_MOST_REDIRECTS):
+        target = answer.headers.get("location", "")
+        if not answer.is_redirect or not target.startswith("/") or target.startswith("//"):
+            break
+        answer = client.head(answer.url.join(target))
+    return answer
 
 
 def download_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,13 +77,13 @@ def find_checkpoint(model: str, pretrained: str) -> Checkpoint:
     A folder, or `hf-hub:owner/name` as the model, brings its own architecture. Raises `UserError` for an unknown
     model, tag or missing file. Nothing is loaded, and the hub is not asked.
     """
-    path = Path(pretrained).expanduser()
     if model.startswith(HUB_PREFIX):
         repository = model.removeprefix(HUB_PREFIX)
-        if not _REPOSITORY.fullmatch(repository):
+        if not _is_repository(repository):
             raise UserError(f"'{model}' names no repository; write it as {HUB_PREFIX}owner/name.")
         return Checkpoint(model, "hub", hub=replace(weights_of_tag(f"{repository}/"), companions=(CONFIG_NAME,)))
-    if path.is_dir():
+    path = _existing(pretrained)
+    if path is not None and path.is_dir():
         return _folder_checkpoint(path)
     open_clip = importlib.import_module("open_clip")
     # A name with a scheme would send the look-up over the network, without any bound.
@@ -91,12 +92,29 @@ def find_checkpoint(model: str, pretrained: str) -> Checkpoint:
     settings: dict[str, Any] = open_clip.get_pretrained_cfg(model, pretrained) or {}
     if settings.get("hf_hub"):
         return Checkpoint(model, pretrained, hub=weights_of_tag(settings["hf_hub"]), tag_settings=settings)
-    if path.is_file():
+    if path is not None and path.is_file():
         if path.suffix.lower() not in _CHECKPOINT_SUFFIXES:
             raise UserError(f"{path} is no checkpoint; expected a file ending in .pt, .pth, .bin or .safetensors.")
         return Checkpoint(model, pretrained, local=path)
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
     raise UserError(f"'{pretrained}' is neither a file nor a tag of OpenCLIP's {model} (tags: {tags}).")
+
+
+def _is_repository(name: str) -> bool:
+    try:
+        importlib.import_module("huggingface_hub.utils").validate_repo_id(name)
+    except ValueError:
+        return False
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+def _existing(text: str) -> Path | None:
+    """Return a path that is there and may be looked at; a tag, or a name that no file can have, gives None."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError):
+        return None
 
 
 def _folder_checkpoint(folder: Path) -> Checkpoint:
@@ -218,12 +236,19 @@ def _build(checkpoint: Checkpoint, path: Path, config: Path | None, device: torc
                 f"The weights of OpenCLIP {checkpoint.model} do not fit into the memory of {device}; close other "
                 "programs that use it, or use device cpu."
             ) from None
-        reason = str(error).strip().partition("\n")[0][:200]
         raise UserError(
-            f"{path} cannot be loaded as weights of OpenCLIP {checkpoint.model} ({type(error).__name__}: {reason}); "
+            f"{path} cannot be loaded as weights of OpenCLIP {checkpoint.model} ({_reason(error)}); "
             "name the model that the checkpoint was trained as, or remove a file that is damaged and repeat."
         ) from None
     return network
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        # PyTorch's own text goes on to advise how to run the code that may be in it.
+        return "it is no file of weights, or holds more than weights, which is not loaded"
+    text = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -19,6 +19,7 @@ DEFAULT_QUERIES = 2000
 DEFAULT_PAIRS = 20_000
 NEAR_IDENTICAL_COSINE = 0.999
 ALL_GROUPS = "all"
+"""Name of the group of all presets."""
 
 _BLOCK_BYTES = 48 * 2**20
 _TIE = 1e-6  # cosines closer than this are equal: what fp32 sums of up to 1,536 products can tell apart
@@ -86,16 +87,21 @@ def retrieval_at_1(
 
 
 def near_identical_fraction(
-    rows: Rows, *, threshold: float = NEAR_IDENTICAL_COSINE, queries: int = DEFAULT_QUERIES, seed: int = 1
+    rows: Rows,
+    numbers: npt.ArrayLike | None = None,
+    *,
+    threshold: float = NEAR_IDENTICAL_COSINE,
+    queries: int = DEFAULT_QUERIES,
+    seed: int = 1,
 ) -> float:
     """Return the share (0..1) of rows whose nearest other row has a cosine above `threshold`; 0 for fewer than two.
 
-    `rows` is float32 [n, d] of unit length; of more than `queries` rows so many are drawn by `seed`, and each is
-    compared with all.
+    `rows` is float32 [n, d] of unit length, of which `numbers`, if given, says which are asked for. Of more than
+    `queries` so many are drawn by `seed`; each is compared with all rows.
     """
-    if len(rows) < 2:
+    asked = _sample(np.arange(len(rows)) if numbers is None else np.asarray(numbers, np.int64), queries, seed)
+    if len(rows) < 2 or not len(asked):
         return 0.0
-    asked = _sample(np.arange(len(rows)), queries, seed)
     cosines = nearest_neighbours(rows, asked, 1)[1]
     return float((cosines[:, 0] > threshold).mean())
 
@@ -199,14 +205,12 @@ def figures_by_group(
         members |= {name: np.flatnonzero(names == name) for name in sorted(set(groups))}
     figures = {}
     for name, numbers in members.items():
-        asked = _sample(numbers, queries, seed)
-        near = nearest_neighbours(rows, asked, 1)[1] if len(rows) > 1 and len(asked) else np.zeros((1, 1))
         figures[name] = GroupFigures(
             presets=len(numbers),
             retrieval_at_1=retrieval_at_1(
                 frame_vectors, preset_of, content_of=content_of, of_presets=numbers, queries=queries, seed=seed
             ),
-            near_identical_fraction=float((near[:, 0] > NEAR_IDENTICAL_COSINE).mean()),
+            near_identical_fraction=near_identical_fraction(rows, numbers, queries=queries, seed=seed),
             effective_dimension=effective_dimension(rows, None if name == ALL_GROUPS else numbers),
         )
     return figures

@@ -6,14 +6,14 @@ import os
 
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
-from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
 from aivj_assets.embed.choose import EmbedderChoice
 from aivj_assets.embed.embed import FrameSource
 from aivj_assets.embed.lite0 import LITE0
 from aivj_assets.embed.quality import source_library
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
-from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE, choose_embedder
+from aivj_assets.orchestration.resources import pack_choice
 from aivj_assets.report.console import require_batch
 
 
@@ -41,7 +41,5 @@ def bench_choice(
     root: DataRoot, batch: BatchKey | None, embedder: str | None, pretrained: str | None
 ) -> EmbedderChoice:
     """Return the model to measure: the one named, else the pack's, the machine's, the offline model."""
-    pack = PackSettings.of_pack(root, batch.pack).embedder if batch is not None else None
-    name = embedder or (pack.model if pack else None) or os.environ.get(EMBEDDER_VARIABLE, "").strip() or LITE0
-    weights = pretrained or (pack.pretrained if pack and not embedder else None)
-    return choose_embedder(name, weights or os.environ.get(PRETRAINED_VARIABLE, "").strip() or None, os.environ)
+    settings = EmbedderSettings() if batch is None else PackSettings.of_pack(root, batch.pack).embedder
+    return pack_choice(settings, os.environ, model=embedder, pretrained=pretrained, default=LITE0)

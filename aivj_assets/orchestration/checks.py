@@ -15,9 +15,9 @@ from aivj_assets.contracts.clusters import Clusters, load_centroids
 from aivj_assets.contracts.embeddings import load_embeddings, read_embedding_ids
 from aivj_assets.contracts.findings import Finding
 from aivj_assets.contracts.frames_index import OkRecord, read_records
-from aivj_assets.contracts.gates import GATES, evaluate_gates, measure_folder
+from aivj_assets.contracts.gates import GATES, OK_RATE, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
-from aivj_assets.contracts.style import StyleIndex
+from aivj_assets.contracts.style import ENERGIES, StyleIndex
 from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inputs
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
@@ -30,9 +30,39 @@ from aivj_assets.style.index import check_style_index
 
 CheckResults = Iterator[dg.AssetCheckResult]
 ContractCheck = Callable[[dg.DagsterInstance, DataRoot, BatchKey], Sequence[Finding]]
+DESCRIPTIONS = {
+    "frames": {gate.name: f"{gate.rule} {gate.comparison} {gate.threshold:g}. If not: {gate.remedy}" for gate in GATES},
+    "embeddings": {
+        "shape": "As many rows as ids, as many columns as the model card says.",
+        "finite": "No value is NaN or infinite.",
+        "unit_norm": "Every row has length 1.",
+        "unique_ids": "No preset has two rows.",
+        "one_row_per_ok_preset": "Every ok preset has a row, or a reason why it was left out; rows / presets of the "
+        f"manifest {OK_RATE.comparison} {OK_RATE.threshold:g}. If not: materialise frames again.",
+        "frozen_card": "The model card is the pack's: rows of two models never mix. If not: embed the batch with the "
+        "pack's model, or make its card the pack's with aivj profile PACK --refreeze BATCH.",
+        "near_black_inputs": "Few of the embedded presets are black. A warning: look at the contact sheet of frames.",
+        "collapse": "Rows differ in many directions (effective dimension). A warning: are the weights trained, and do "
+        "the frames differ?",
+    },
+    "clusters": {
+        "every_preset_assigned_once": "Every embedded preset is in one cluster, and no other preset.",
+        "no_empty_cluster": "Every cluster holds as many presets as it says, and at least one.",
+        "cluster_ids_legal": "Ids are c and two or more digits, each once, as many as k.",
+        "centroids_unit_length": "Every cluster has a centroid of length 1.",
+        "largest_cluster_share": "No cluster holds most of the presets. A warning: try another k.",
+    },
+    "style_index": {
+        "contract": "Both files are what the app reads.",
+        "coverage": "Every embedded preset has an entry, and no other preset.",
+        "no_duplicates": "No preset has two entries.",
+        "energies_legal": f"Every entry's energy is one of {', '.join(ENERGIES)}.",
+    },
+}
+"""{stage: {check: what it asks, and what to do when it fails}}, as the UI shows it."""
 
 
-def _specs(stage: str, descriptions: dict[str, str]) -> list[dg.AssetCheckSpec]:
+def _specs(stage: str) -> list[dg.AssetCheckSpec]:
     declared = STAGES[stage]
     with warnings.catch_warnings():
         # The preview is known: the minor version is pinned and a contract test watches it.
@@ -43,19 +73,13 @@ def _specs(stage: str, descriptions: dict[str, str]) -> list[dg.AssetCheckSpec]:
                 asset=stage,
                 blocking=name in declared.blocking_checks,
                 partitions_def=BATCHES,
-                description=descriptions.get(name),
+                description=DESCRIPTIONS[stage][name],
             )
             for name in (*declared.blocking_checks, *declared.warning_checks)
         ]
 
 
-@dg.multi_asset_check(
-    name="frames_gates",
-    specs=_specs(
-        "frames",
-        {gate.name: f"{gate.rule} {gate.comparison} {gate.threshold:g}. If not: {gate.remedy}" for gate in GATES},
-    ),
-)
+@dg.multi_asset_check(name="frames_gates", specs=_specs("frames"))
 def frames_gates(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> CheckResults:
     """Apply every gate to the batch's index and the frames on disk."""
     with user_errors():
@@ -88,7 +112,7 @@ def _metadata(value: float | int | str | None) -> Any:
 
 def _contract_check(stage: str, findings_of: ContractCheck) -> dg.AssetChecksDefinition:
     """Make the partitioned checks of a stage from a function that returns its findings."""
-    specs = _specs(stage, {})
+    specs = _specs(stage)
 
     @dg.multi_asset_check(name=f"{stage}_contract", specs=specs)
     def contract(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> CheckResults:
@@ -120,7 +144,8 @@ def _result(
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR if spec.blocking else dg.AssetCheckSeverity.WARN,
         description=f"{spec.name}: {detail}",
-        metadata={"detail": detail},
+        # The description says the rest.
+        metadata={name: round(value, 6) for finding in findings for name, value in finding.figures.items()},
     )
 
 

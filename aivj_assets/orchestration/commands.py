@@ -18,11 +18,11 @@ from rich.console import Console
 from aivj_assets.contracts.gates import GateVerdict
 from aivj_assets.contracts.pack_settings import ClusterSettings, PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root, sha256_file
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
-from aivj_assets.orchestration.resources import choose_embedder
+from aivj_assets.orchestration.resources import pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
@@ -56,8 +56,7 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
     settings = PackSettings.of_pack(root, pack)
     embedder = settings.embedder
     if options.embedder or options.pretrained:
-        name = options.embedder or embedder.model or "openclip"
-        choice = choose_embedder(name, options.pretrained or embedder.pretrained, os.environ)
+        choice = pack_choice(embedder, os.environ, model=options.embedder, pretrained=options.pretrained)
         named = {"model": choice.model, "pretrained": choice.pretrained, "note": choice.reason}
         embedder = embedder.model_copy(update=named)
     where = {"device": options.device, "precision": options.precision}
@@ -84,12 +83,12 @@ def run_and_report(
     log_path = root.dagster_home / "aivj-run.log"
     with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path) as shown:
         report_dead_runs(instance, root)
-        reused = reuse and is_finished(instance, root, batch, config, sha256_file(root.manifest(batch)))
+        reused = reuse and is_finished(instance, root, batch, config)
         if reused:
             outcome = RunOutcome("", success=True)
             shown.print("Everything is there and current: nothing to do.")
         else:
-            with _progress(shown, root, batch) as watch:
+            with run_progress(shown, root, batch) as watch:
                 outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
         accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
         # Nothing is rewritten where it says the same already.
@@ -99,7 +98,7 @@ def run_and_report(
             outcome.warnings = [*warnings, *outcome.warnings]
     if outcome.interrupted:
         return EXIT_INTERRUPTED
-    _print_problems(console, outcome)
+    print_problems(console, outcome)
     if not options.only or outcome.success:
         command = "aivj ui" if root.path == project_root() else f'aivj ui --root "{root.path}"'
         print_summary(console, summarise_batch(root, batch), accepted=accepted, ui_command=command)
@@ -118,7 +117,7 @@ def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path):
         report_dead_runs(instance, root)
         outcome = run_publication(instance, pack)
-    _print_problems(console, outcome)
+    print_problems(console, outcome)
     if outcome.success:
         console.print(f"Published: {root.pack_dir(pack)}", highlight=False)
     return 0 if outcome.success else 1
@@ -144,7 +143,8 @@ def _gate_row(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> 
     return verdicts if rendered else [], acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
 
 
-def _print_problems(console: Console, outcome: RunOutcome) -> None:
+def print_problems(console: Console, outcome: RunOutcome) -> None:
+    """Print why a run failed, which gates rejected its batch and which checks warn, one line each."""
     for sentence in outcome.rejected:
         console.print("Rejected:", sentence, highlight=False, markup=False, soft_wrap=True)
     for sentence in outcome.problems:
@@ -179,30 +179,38 @@ def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
 
 
 @contextmanager
-def _progress(console: Console, root: DataRoot, batch: BatchKey) -> Iterator[Watcher]:
+def run_progress(console: Console, root: DataRoot, batch: BatchKey, title: str | None = None) -> Iterator[Watcher]:
     """Show the stage at work and, while frames are rendered or embedded, how many of how many."""
     done = Event()
+    title = title or f"Batch {batch}"
     with progress_bar(console) as progress:
-        stages = progress.add_task(f"Batch {batch}", total=len(STAGES))
+        stages = progress.add_task(title, total=len(STAGES))
         parts = {
-            progress.add_task("  rendering", total=None, visible=False): read_render_progress,
-            progress.add_task("  embedding", total=None, visible=False): read_embedding_progress,
-        }
+            "frames": (progress.add_task("  rendering", start=False, total=None, visible=False), read_render_progress),
+            "embeddings": (
+                progress.add_task("  embedding", start=False, total=None, visible=False), read_embedding_progress,
+            ),
+        }  # fmt: skip
+        totals: dict[str, int] = {}
 
         def watch(event: dg.DagsterEvent) -> None:
             if event.event_type == DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
-                progress.update(
-                    stages, advance=1, description=f"Batch {batch}: {event.asset_key.to_user_string()} done"
-                )
+                name = event.asset_key.to_user_string()
+                progress.update(stages, advance=1, description=f"{title}: {name} done")
+                if name in totals:
+                    # Nobody may have read its last figures: they go when the stage is done.
+                    progress.update(parts[name][0], completed=totals[name])
             elif event.event_type == DagsterEventType.STEP_START and event.step_key:
                 name = event.step_key.partition("[")[0].replace("frames.", "frames: ")
-                progress.update(stages, description=f"Batch {batch}: {name}")
+                progress.update(stages, description=f"{title}: {name}")
 
         def follow() -> None:
             while not done.wait(_REFRESH_S):
-                for task, read in parts.items():
+                for name, (task, read) in parts.items():
                     state = read(root, batch)
                     if state is not None and state[1] > 0:
+                        progress.start_task(task)
+                        totals[name] = state[1]
                         progress.update(task, completed=state[0], total=state[1], visible=True)
 
         follower = Thread(target=follow, name="progress", daemon=True)

@@ -39,29 +39,14 @@ def embedding_facts(root: DataRoot, batch: BatchKey, source: FrameSource, embedd
     libraries = {preset.id: source_library(preset.rel_path, batch.pack) for preset in presets}
     cache = FrameVectorCache(root.embedding_cache_dir, meta.card, meta.dtype)
     quality = measure_quality(source, embeddings, cache, libraries)
+    every = quality.groups[ALL_GROUPS]
     facts: dict[str, Any] = {
         "model": meta.model,
         "pretrained": meta.pretrained,
-        "note": meta.note or "",
-        "dim": meta.dim,
+        "note": meta.note,
         "presets": meta.count,
-        "frames": meta.frames,
-        "computed_frames": meta.frames if meta.computed_frames is None else meta.computed_frames,
         "left_out": len(meta.left_out),
-        "device": meta.device,
-        "dtype": meta.dtype,
-        "images_per_s": meta.images_per_s or 0.0,
-        "effective_dimension": round(effective_dimension(rows), 2),
-        # Of each library below; copies of a preset raise the share, whatever the model.
-        "near_identical_fraction": round(quality.groups[ALL_GROUPS].near_identical_fraction, 4),
         "quality": dg.MetadataValue.md(quality_table(quality)),
-        "cosines": dg.MetadataValue.md(
-            as_markdown_image(
-                cosine_histogram(embeddings),
-                limit_bytes=_HISTOGRAM_BYTES,
-                alt="histogram of the cosines of pairs of presets",
-            )
-        ),
         "nearest_neighbours": dg.MetadataValue.md(
             as_markdown_image(
                 neighbour_sheet(folder, embeddings, read_records(folder.frames_index), labels),
@@ -69,20 +54,34 @@ def embedding_facts(root: DataRoot, batch: BatchKey, source: FrameSource, embedd
                 alt="presets and the presets nearest to them",
             )
         ),
+        "cosines": dg.MetadataValue.md(
+            as_markdown_image(
+                cosine_histogram(embeddings),
+                limit_bytes=_HISTOGRAM_BYTES,
+                alt="histogram of the cosines of pairs of presets",
+            )
+        ),
+        # As numbers too: the UI plots them over the batches.
+        "retrieval_at_1": None if every.retrieval_at_1 is None else round(every.retrieval_at_1, 4),
+        "near_identical_fraction": round(every.near_identical_fraction, 4),
+        "effective_dimension": round(effective_dimension(rows), 2),
+        "frames": meta.frames,
+        "computed_frames": meta.computed_frames,
+        "images_per_s": meta.images_per_s,
+        "device": meta.device,
+        "precision": meta.dtype if meta.precision is None else meta.precision.summary,
+        "dim": meta.dim,
+        # Last: long lists would hide the rest. The file names every preset that was left out; here a few.
+        "left_out_examples": dg.MetadataValue.json(dict(list(meta.left_out.items())[:_LEFT_OUT_EXAMPLES]))
+        if meta.left_out
+        else None,
+        "card": dg.MetadataValue.json(meta.card.to_json()),
     }
-    retrieval = quality.groups[ALL_GROUPS].retrieval_at_1
-    if retrieval is not None:
-        facts["retrieval_at_1"] = round(retrieval, 4)
-    # Last: long lists would hide the rest. The files name every preset that was left out; here a few.
-    facts["left_out_examples"] = dg.MetadataValue.json(dict(list(meta.left_out.items())[:_LEFT_OUT_EXAMPLES]))
-    if meta.precision is not None:
-        facts["precision"] = dg.MetadataValue.json(meta.precision.to_json())
-    facts["card"] = dg.MetadataValue.json(meta.card.to_json())
-    return facts
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def quality_table(quality: QualityFigures) -> str:
-    """Return the figures as a Markdown table, a line a group of presets."""
+    """Return the figures as a Markdown table, a line a group of presets, and what they mean."""
     rows = [
         (
             name,
@@ -93,22 +92,16 @@ def quality_table(quality: QualityFigures) -> str:
         )
         for name, group in quality.groups.items()
     ]
-    return markdown_table(
-        (
-            "group",
-            "presets",
-            "pictures whose nearest is of the same preset",
-            "near-identical rows",
-            "effective dimension",
-        ),
-        rows,
-    )
+    table = markdown_table(("group", "presets", "R@1", "near-identical", "effective dimension"), rows)
+    unknown = ["R@1 '-': the frames' vectors are not kept."] if not quality.frames else []
+    return f"{table}\n\n{' '.join([*quality.legend, *unknown])}"
 
 
 def cosine_histogram(embeddings: Embeddings) -> Image.Image:
     """Return a histogram of the cosines of random pairs of presets: narrow near 1 where a model tells little apart."""
     cosines: Sequence[float] = pairwise_cosines(embeddings.vectors).tolist()
-    return histogram(cosines, 40, title=f"Cosine of pairs of presets, {embeddings.meta.model}", x_label="cosine")
+    title = f"Cosine of pairs of presets, {embeddings.meta.model}"
+    return histogram(cosines, 50, title, x_label="cosine", span=(0.0, 1.0))
 
 
 def neighbour_sheet(

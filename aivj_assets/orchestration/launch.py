@@ -16,7 +16,6 @@ from dagster._core.events import RunFailureReason
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
 from aivj_assets.orchestration.instance import process_tags
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.reuse import CONFIG_TAG, config_digest
 from aivj_assets.orchestration.sensors import MANIFEST_TAG
 
 _POLL_S = 0.5
@@ -53,11 +52,7 @@ def run_batch(
     """Run `batch_job` for a batch, or only some of its assets; registers the batch and its pack as partitions."""
     instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
     instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
-    tags = {
-        MANIFEST_TAG: sha256_file(root.manifest(batch)),
-        CONFIG_TAG: config_digest(run_config),
-        "aivj/pack": batch.pack,
-    }
+    tags = {MANIFEST_TAG: sha256_file(root.manifest(batch)), "aivj/pack": batch.pack}
     return _execute(instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch)
 
 

@@ -50,14 +50,14 @@ class ProfileView:
     profile: PackProfile
     batches: list[BatchCard]
 
-    def is_frozen(self, row: BatchCard) -> bool:
+    def carries_frozen_card(self, row: BatchCard) -> bool:
         """Whether a batch's rows carry the pack's frozen card."""
         return self.profile.embedding is not None and row.card == self.profile.embedding.card
 
     @property
     def to_embed_again(self) -> list[BatchKey]:
         """Batches whose rows carry another card than the frozen one."""
-        return [row.batch for row in self.batches if row.card is not None and not self.is_frozen(row)]
+        return [row.batch for row in self.batches if row.card is not None and not self.carries_frozen_card(row)]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `aivj profile --json` prints."""
@@ -69,7 +69,7 @@ class ProfileView:
                 {
                     "batch": row.batch.key,
                     "card": None if row.card is None else row.card.to_json(),
-                    "frozen": self.is_frozen(row),
+                    "frozen": self.carries_frozen_card(row),
                     "accepted": row.problem is None,
                     "problem": row.problem,
                 }
@@ -171,14 +171,15 @@ def profile_and_report(
         changed = refreeze_to is not None and refreeze(instance, root, refreeze_to, reason)
         view = view_profile(instance, root, pack)
     if as_json:
-        # Not wrapped: a console would break long lines.
-        console.file.write(json.dumps(view.to_json(), indent=2, ensure_ascii=False) + "\n")
+        console.out(json.dumps(view.to_json(), indent=2), highlight=False)
         return
     if refreeze_to is not None:
         console.print(
             f"The card of {refreeze_to} is now the pack's; next: aivj run {refreeze_to}, whose check then passes."
             if changed
-            else f"Nothing to change: the card of {refreeze_to} is the pack's already."
+            else f"Nothing to change: the card of {refreeze_to} is the pack's already.",
+            highlight=False,
+            soft_wrap=True,
         )
     print_profile(console, pack, view.profile, [(row.batch.key, row.card, row.problem) for row in view.batches])
     if view.profile.embedding is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import dagster as dg
 from pydantic import Field
 
-from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
 from aivj_assets.embed.choose import AUTO, EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
 from aivj_assets.embed.precision import PRECISIONS
@@ -42,12 +42,14 @@ class EmbedderResource(dg.ConfigurableResource[None]):
 
     model: str | None = Field(
         default=None,
-        description="'openclip', an OpenCLIP model name such as ViT-B-32, or 'efficientnet-lite0' (no hub needed); "
+        description="'openclip', an OpenCLIP model name such as ViT-B-32, 'hf-hub:owner/name', 'efficientnet-lite0' "
+        "(no hub needed), or 'auto' (OpenCLIP when its weights can be had, else efficientnet-lite0); "
         f"by default the pack's setting, {EMBEDDER_VARIABLE}, openclip",
     )
     pretrained: str | None = Field(
         default=None,
-        description=f"OpenCLIP weights: a tag, or the path of a checkpoint; by default {PRETRAINED_VARIABLE}",
+        description="OpenCLIP weights: a tag, or the path of a checkpoint or Hugging Face folder; by default the "
+        f"pack's setting, {PRETRAINED_VARIABLE}",
     )
     note: str | None = Field(default=None, description="why this model was taken; kept in embeddings.meta.json")
     max_frames_per_preset: int = Field(default=3, ge=1, alias="maxFramesPerPreset")
@@ -68,14 +70,28 @@ class EmbedderResource(dg.ConfigurableResource[None]):
 
     def choose(self, settings: PackSettings) -> EmbedderChoice:
         """Return the choice of model: the run's, else the pack's, else the machine's. Nothing is loaded."""
-        pack = settings.embedder
-        name = self.model or pack.model or os.environ.get(EMBEDDER_VARIABLE, "").strip() or OPENCLIP
-        # Weights belong to a model: those of the pack do not go with a model that the run names.
-        own = self.pretrained or (None if self.model else pack.pretrained)
-        pretrained = own or os.environ.get(PRETRAINED_VARIABLE, "").strip() or None
-        choice = choose_embedder(name, pretrained, os.environ)
-        note = self.note or (None if self.model else pack.note)
+        choice = pack_choice(settings.embedder, os.environ, model=self.model, pretrained=self.pretrained)
+        note = self.note or (None if self.model else settings.embedder.note)
         return replace(choice, reason=note) if note else choice
+
+
+def pack_choice(
+    settings: EmbedderSettings,
+    environ: Mapping[str, str],
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    default: str = OPENCLIP,
+) -> EmbedderChoice:
+    """Return the model that is named, else the pack's, else the machine's (`AIVJ_EMBEDDER`), else `default`.
+
+    So the weights, with `AIVJ_PRETRAINED`; but those of the pack do not go with another model that is named. Raises
+    `UserError` as `resolve_embedder` does; nothing is loaded.
+    """
+    name = model or settings.model or environ.get(EMBEDDER_VARIABLE, "").strip() or default
+    own = settings.pretrained if model in (None, settings.model) else None
+    weights = pretrained or own or environ.get(PRETRAINED_VARIABLE, "").strip() or None
+    return choose_embedder(name, weights, environ)
 
 
 def choose_embedder(name: str, pretrained: str | None, environ: Mapping[str, str]) -> EmbedderChoice:

@@ -1,10 +1,10 @@
-"""Is a batch finished as asked? Then `aivj demo` shows it again without a run."""
+"""Is a batch finished as asked? Then `aivj demo` shows it again without a run, and `--all-batches` passes it over."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -12,17 +12,21 @@ import dagster as dg
 from aivj_assets.contracts.frames_index import FailedRecord, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
-from aivj_assets.contracts.render_parameters import fingerprint, pixel_parameters
+from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, PackSettings
+from aivj_assets.contracts.render_parameters import RenderParameters, fingerprint, pixel_parameters
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.jobs import batch_job
 from aivj_assets.orchestration.parameters import render_parameters
 from aivj_assets.orchestration.resources import RendererResource
-from aivj_assets.orchestration.sensors import MANIFEST_TAG
+from aivj_assets.orchestration.run_config import batch_run_config
+from aivj_assets.orchestration.stages import STAGES
+from aivj_assets.render.environment import BrowserReport
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import needs_rendering
 
-CONFIG_TAG = "aivj/config_sha256"
 _LAST_STAGE = "run_record"
+_RUNS_LOOKED_AT = 20
 
 
 def config_digest(run_config: Mapping[str, Any]) -> str:
@@ -31,33 +35,36 @@ def config_digest(run_config: Mapping[str, Any]) -> str:
     The note on why a model was taken does not count: it quotes the network's error, which differs from time to time.
     """
     counted = json.loads(json.dumps(run_config, default=str))
+    # How a run is executed and logged changes nothing that it makes.
+    for name in ("execution", "loggers"):
+        counted.pop(name, None)
     counted.get("resources", {}).get("embedder", {}).get("config", {}).pop("note", None)
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def is_finished(
-    instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, run_config: Mapping[str, Any], manifest_sha256: str
+    instance: dg.DagsterInstance,
+    root: DataRoot,
+    batch: BatchKey,
+    run_config: Mapping[str, Any],
+    *,
+    describe: Callable[[RenderParameters], BrowserReport] | None = None,
 ) -> bool:
     """Whether running the batch now would change nothing.
 
-    Its last run had this manifest and configuration and succeeded, everything down to the run record is accepted and
-    current, the browser of today gives the same fingerprint, and no preset is left to render.
+    Its last run had this configuration and succeeded, everything down to the run record is accepted and made from the
+    manifest of today, the browser of today gives the same fingerprint, and no preset is left to render. `describe`
+    says what a browser renders with; by default one is started for it.
     """
-    runs = instance.get_runs(
-        dg.RunsFilter(
-            job_name="batch_job", tags={"dagster/partition": batch.key}, statuses=[dg.DagsterRunStatus.SUCCESS]
-        ),
-        limit=1,
-    )
-    wanted = {CONFIG_TAG: config_digest(run_config), MANIFEST_TAG: manifest_sha256}
-    if not runs or any(runs[0].tags.get(name) != value for name, value in wanted.items()):
+    last = _last_run(instance, batch)
+    if last is None or config_digest(_configuration_of(root, batch, last)) != config_digest(run_config):
         return False
     if acceptance_problem(instance, root, batch, _LAST_STAGE) is not None:
         return False
     folder = root.batch(batch)
     parameters = render_parameters(run_config.get("ops", {}).get("frames", {}).get("config", {}))
-    page = describe_renderer(RendererResource().get(), parameters).page
+    page = (describe or describe_here)(parameters).page
     digest = fingerprint(pixel_parameters(parameters, page))
     records = read_records(folder.frames_index)
     left = needs_rendering(
@@ -72,6 +79,42 @@ def is_finished(
     # A failure that may pass is tried again by `aivj run`; an accepted batch does not need it.
     undone = any(parameters.retry_failed or not isinstance(records.get(preset.id), FailedRecord) for preset in left)
     return FramesMeta.load(folder.frames_meta).fingerprint == digest and not undone
+
+
+def describe_here(parameters: RenderParameters) -> BrowserReport:
+    """Start a browser of this machine and return what it says of itself."""
+    return describe_renderer(RendererResource().get(), parameters)
+
+
+def _last_run(instance: dg.DagsterInstance, batch: BatchKey) -> dg.RunRecord | None:
+    """Return the latest successful run of the main job, or of all its assets (the UI's "Materialize all")."""
+    everything = {dg.AssetKey(name) for name in STAGES}
+    succeeded = dg.RunsFilter(tags={"dagster/partition": batch.key}, statuses=[dg.DagsterRunStatus.SUCCESS])
+    for record in instance.get_run_records(succeeded, limit=_RUNS_LOOKED_AT):
+        run = record.dagster_run
+        if run.job_name == batch_job.name or everything <= (run.asset_selection or set()):
+            return record
+    return None
+
+
+def _configuration_of(root: DataRoot, batch: BatchKey, record: dg.RunRecord) -> Mapping[str, Any]:
+    """Return what a run was configured with: what it was given, over the pack's settings if they are still those.
+
+    A run that the UI started is given nothing and took the settings; `aivj run` and the sensor hand them over.
+    """
+    given: Mapping[str, Any] = record.dagster_run.run_config
+    path = root.pack_dir(batch.pack) / PACK_SETTINGS_NAME
+    if path.exists() and path.stat().st_mtime > record.create_timestamp.timestamp():
+        return given
+    return _merged(batch_run_config(PackSettings.of_pack(root, batch.pack)), given)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(below)
+    for name, value in above.items():
+        known = made.get(name)
+        made[name] = _merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return made
 
 
 def is_published(root: DataRoot, pack: str) -> bool:

@@ -48,7 +48,7 @@ class ModelOptions:
 
     embedder: str | None = None
     pretrained: str | None = None
-    device: str = "auto"
+    device: str | None = AUTO
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def similar_to_presets(console: Console, request: SearchRequest, presets: Sequen
     rows = PackRows.load(open_pack(request))
     asked = rows.find(presets)
     names = [rows.ids[row] for row in asked]
+    named = set(names)
     scores = cosines(rows.parts, mean_direction(np.stack([rows.vector(row) for row in asked]))[None])[:, 0]
-    own = [row for row, preset_id in enumerate(rows.ids) if preset_id in set(names)]
+    own = [row for row, preset_id in enumerate(rows.ids) if preset_id in named]
     matches = best_matches(scores, rows.ids, request.count, without=own)
     first = rows.views([Match(row, _short(scores[row])) for row in asked])
     result = _result(rows, "presets", names, [MatchGroup(rows.views(matches))])
@@ -173,7 +174,7 @@ def load_query_model(pack: SearchedPack, options: ModelOptions) -> TorchModel:
         model = load_model(
             choice,
             os.environ,
-            device=None if options.device == "auto" else options.device,
+            device=None if options.device == AUTO else options.device,
             max_frames_per_preset=pack.card.max_frames_per_preset,
         )
     require_model_of_rows(pack.card, model.card)

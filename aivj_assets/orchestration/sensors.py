@@ -20,6 +20,7 @@ from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 
 MANIFEST_TAG = "aivj/manifest_sha256"
+PRIORITY_TAG = "dagster/priority"
 _RUNS_LOOKED_AT = 50
 
 
@@ -171,4 +172,6 @@ def publish_accepted_batches(
     problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
     if problem is not None:
         return dg.SkipReason(f"batch {batch} is not accepted: {problem}")
-    return dg.RunRequest(run_key=f"{batch.pack}:{run.run_id}", partition_key=batch.pack, tags={"aivj/pack": batch.pack})
+    # It takes seconds, and must not wait for a backfill of all other batches to end.
+    tags = {"aivj/pack": batch.pack, PRIORITY_TAG: "1"}
+    return dg.RunRequest(run_key=f"{batch.pack}:{run.run_id}", partition_key=batch.pack, tags=tags)

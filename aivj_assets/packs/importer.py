@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.import_report import ImportCounts, ImportReport, LeftOut, SourceKind
 from aivj_assets.contracts.manifest import Manifest, ManifestPreset, make_preset_id
 from aivj_assets.contracts.preset_file import PresetRefusal
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DISK_FULL_ERRNOS, BatchKey, DataRoot, safe_file_stem
+from aivj_assets.layout import BatchKey, DataRoot, safe_file_stem
 from aivj_assets.packs.hygiene import Progress, map_files, read_candidate
+from aivj_assets.packs.pack_lock import pack_lock, writing
 from aivj_assets.packs.source import Source, SourceFile, list_source, open_source
 
 MANIFEST_VERSION = "v3"
@@ -72,7 +71,7 @@ def import_pack(
     settings = ImportSettings(
         opened.kind, limit, None if limit is None else DEFAULT_SEED if seed is None else seed, dedupe
     )
-    with _writing(folder), _locked(root, pack):
+    with writing(folder), _locked(root, pack):
         previous = _previous_import(root, pack, opened, settings, replace=replace)
         listing = list_source(opened, skip=folder)
         candidates, left_out = _select_usable(listing.files, progress)
@@ -118,29 +117,16 @@ def _make_manifest(report: ImportReport, settings: ImportSettings, presets: list
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
-            raise UserError(f"The disk is full: {folder} could not be written. Free some space and repeat.") from None
-        raise UserError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from None
-
-
-@contextmanager
 def _locked(root: DataRoot, pack: str) -> Iterator[None]:
     folder = root.pack_dir(pack)
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock_path = root.import_lock(pack)
     try:
-        with FileLock(lock_path, timeout=0):
+        with pack_lock(root, pack):
             yield
-    except Timeout:
-        raise UserError(f"Another import into the pack '{pack}' is running; wait until it has ended.") from None
     finally:
         if not existed and not root.manifest(BatchKey(pack)).exists():
-            _remove_empty(folder, lock_path)
+            _remove_empty(folder, root.import_lock(pack))
 
 
 def _remove_empty(folder: Path, lock_path: Path) -> None:
@@ -157,9 +143,10 @@ def _previous_import(
     root: DataRoot, pack: str, source: Source, settings: ImportSettings, *, replace: bool
 ) -> Manifest | None:
     """Return the manifest that stands; raises `UserError` when this import would overwrite somebody else's pack."""
-    if (root.pack_dir(pack) / "batches").is_dir():
-        raise UserError(f"The pack '{pack}' is split into batches; import under another name.")
     path = root.manifest(BatchKey(pack))
+    if root.is_split(pack) and (replace or not path.exists()):
+        # The same import again only adds: `aivj pack split` then makes new batches.
+        raise UserError(f"The pack '{pack}' is split into batches; import under another name.")
     if not path.exists():
         return None
     try:
@@ -316,7 +303,8 @@ def _duplicates(presets: Sequence[ManifestPreset], chosen: Sequence[Candidate]) 
 
 def _remove_stale(root: DataRoot, pack: str, previous: Manifest | None, manifest: Manifest) -> None:
     """Remove files of the previous import that the new manifest does not name; nothing else in the folder is ours."""
-    if previous is None:
+    if previous is None or root.is_split(pack):
+        # Batches of a split pack go on naming files that have left the root manifest.
         return
     folder = root.imported_files_dir(pack)
     kept = {preset.file_name.casefold() for preset in manifest.presets}

@@ -147,12 +147,19 @@ def _wrapped(words: str, width_px: int, height_px: int) -> str:
     return "\n".join(lines)
 
 
-def histogram(values: Sequence[float], bins: int, title: str, x_label: str) -> Image.Image:
-    """Return a histogram of finite values with counts on the y axis; title line tells n, median and range."""
+def histogram(
+    values: Sequence[float], bins: int, title: str, x_label: str, *, span: tuple[float, float] | None = None
+) -> Image.Image:
+    """Return a histogram of finite values with counts on the y axis; title line tells n, median and range.
+
+    The x axis covers the values, and `span` too where it is given: so that two pictures can be compared.
+    """
     finite = np.asarray([value for value in values if np.isfinite(value)], dtype=np.float64)
     if not finite.size:
         return _empty(title, "no values")
     low, high = float(finite.min()), float(finite.max())
+    if span is not None:
+        low, high = min(low, span[0]), max(high, span[1])
     if low == high:
         # One value: a single bar in the middle of an axis around it.
         low, high = low - 0.5, high + 0.5

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import sys
@@ -108,6 +109,19 @@ def test_a_mistake_is_found_before_anything_runs(
     assert (status, err.count("\n")) == (2, 1)
     assert says in err
     assert not (tmp_path / ".dagster").exists()
+
+
+def test_letters_that_the_output_lacks_are_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows writes pipes and files in its code page."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(sys, "argv", ["aivj", "gates", "日本"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    err.seek(0)
+    assert ended.value.code == cli.EXIT_USER
+    assert err.read().startswith("Error: No batch '??' ")
 
 
 def test_ctrl_c_is_status_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

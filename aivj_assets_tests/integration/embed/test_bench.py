@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from aivj_assets import cli
-from aivj_assets.layout import DataRoot
+from aivj_assets.contracts import embeddings
+from aivj_assets.contracts.frames_index import OkRecord, read_records
+from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets_tests.builders import write_index, write_manifest
 from aivj_assets_tests.embedding_builders import TINY_NAME
 
@@ -68,6 +70,48 @@ def test_the_frames_of_a_batch_are_used_as_they_are(
     )
     assert figures["presets"] == 12
     assert sorted(root.path.rglob("*")) == before
+
+
+def test_a_first_frame_that_is_torn_is_passed_over(
+    checkpoint: Path, root: DataRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = read_records(root.batch(BatchKey("pack")).frames_index)[IDS[0]]
+    assert isinstance(first, OkRecord)
+    path = root.batch(BatchKey("pack")).path / first.frames[0]
+    path.write_bytes(path.read_bytes()[:40])
+    figures, _ = bench(
+        capsys, tmp_path, "pack", "--root", str(root.path), "--embedder", TINY_NAME, "--pretrained", str(checkpoint),
+        "--device", "auto",
+    )  # fmt: skip
+    assert (figures["presets"], figures["leftOut"]) == (11, 1)
+    assert figures["readAndDecodeMs"] > 0
+
+
+@pytest.fixture
+def mapped_files_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a file whose rows are mapped cannot be replaced."""
+
+    def replace_unmapped(source: Path, target: Path) -> None:
+        mapped = {line.rpartition(" ")[2] for line in Path("/proc/self/maps").read_text().splitlines()}
+        if str(target) in mapped:
+            raise PermissionError(13, "a mapped file cannot be replaced", str(target))
+        source.replace(target)
+
+    monkeypatch.setattr(embeddings, "replace_file", replace_unmapped)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the maps of a process are Linux's")
+@pytest.mark.usefixtures("mapped_files_stay")
+@pytest.mark.parametrize("more", [[], ["--quality"]])
+def test_no_file_is_replaced_while_it_is_mapped(
+    checkpoint: Path, root: DataRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    for _ in range(2):
+        figures, _ = bench(
+            capsys, tmp_path, "pack", *more, "--root", str(root.path), "--embedder", TINY_NAME,
+            "--pretrained", str(checkpoint),
+        )  # fmt: skip
+        assert figures["presets"] == 12
 
 
 def test_quality_is_told_by_group_and_keeps_the_vectors(

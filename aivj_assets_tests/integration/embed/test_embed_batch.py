@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,16 @@ def test_files_are_current_until_anything_behind_them_changes(
     embed(batch, records, tiny)
     assert is_current(source, tiny.card)
 
+    ids = batch.embedding_ids.read_text()
+    batch.embedding_ids.write_text(ids.replace("preset-3", "preset-9"))
+    assert not is_current(source, tiny.card)
+    batch.embedding_ids.write_text(ids)
+    assert is_current(source, tiny.card)
+    damaged = np.load(batch.embeddings, mmap_mode="r+")
+    damaged[3] *= 2
+    damaged.flush()
+    assert not is_current(source, tiny.card)
+
     frame.unlink()
     embed(batch, records, tiny)
     assert not is_current(source, tiny.card)
@@ -256,6 +268,16 @@ def test_a_tag_brings_its_own_preprocessing_and_activation(
     assert np.abs(model.encode(inputs) - tiny.encode(inputs)).max() > 1e-3
 
 
+class _Code:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
 def test_a_checkpoint_that_is_damaged_or_of_another_model_is_told(checkpoint: Path, tmp_path: Path) -> None:
     torn = tmp_path / "torn.pt"
     torn.write_bytes(checkpoint.read_bytes()[:5000])
@@ -265,6 +287,11 @@ def test_a_checkpoint_that_is_damaged_or_of_another_model_is_told(checkpoint: Pa
         with pytest.raises(UserError, match="cannot be loaded as weights of OpenCLIP aivj-tiny") as caught:
             load_openclip("aivj-tiny", str(path), environ={})
         assert "\n" not in str(caught.value)
+    code = tmp_path / "code.pt"
+    code.write_bytes(pickle.dumps(_Code(tmp_path / "ran"), protocol=2))
+    with pytest.raises(UserError, match="holds more than weights, which is not loaded"):
+        load_openclip("aivj-tiny", str(code), environ={})
+    assert not (tmp_path / "ran").exists()
     text = tmp_path / "notes.txt"
     text.write_text("no weights")
     with pytest.raises(UserError, match="no checkpoint"):

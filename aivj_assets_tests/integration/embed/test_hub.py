@@ -123,6 +123,34 @@ def test_a_hub_without_the_weights_is_not(tmp_path: Path, hub: str) -> None:
     assert "HTTP 404" in problem
 
 
+@pytest.mark.parametrize("status", [200, 302])
+def test_a_login_page_is_no_hub(tmp_path: Path, hub: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def log_in(self: Hub) -> None:
+        self.send_response(status)
+        self.send_header("Location", "http://login.invalid/")
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    monkeypatch.setattr(Hub, "do_HEAD", log_in)
+    with pytest.raises(UserError, match=f"answered HTTP {status} .* not as a model hub does"):
+        check_model_available(EmbedderChoice(), environ(tmp_path, hub))
+
+
+def test_a_repository_that_was_renamed_is_found(tmp_path: Path, hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Hub.do_HEAD
+
+    def renamed(self: Hub) -> None:
+        if self.path.startswith("/old/name/"):
+            self.send_response(307)
+            self.send_header("Location", self.path.replace("/old/name/", f"/{REPOSITORY}/"))
+            self.end_headers()
+        else:
+            answer(self)
+
+    monkeypatch.setattr(Hub, "do_HEAD", renamed)
+    assert hub_problem(weights_of_tag("old/name/"), environ(tmp_path, hub)) is None
+
+
 def test_offline_mode_asks_nobody(tmp_path: Path, hub: str) -> None:
     assert hub_problem(WEIGHTS, environ(tmp_path, hub, HF_HUB_OFFLINE="1")) == "HF_HUB_OFFLINE is set"
 
@@ -204,6 +232,11 @@ def test_the_cache_lies_where_the_hubs_own_client_looks(variables: dict[str, str
         ("gs:laion/x", "laion2b_s34b_b79k", "no model"),
         ("ViT-B-32", "no-such-tag", "laion2b_s34b_b79k"),
         ("ViT-B-32", "missing/file.pt", "neither a file nor a tag"),
+        ("ViT-B-32", "~nobody-of-this-name/file.pt", "neither a file nor a tag"),
+        ("ViT-B-32", "x" * 5000, "neither a file nor a tag"),
+        ("ViT-B-32", "", "neither a file nor a tag"),
+        ("hf-hub:../..", "x", "names no repository"),
+        ("hf-hub:-a/b", "x", "names no repository"),
     ],
 )
 def test_a_mistyped_model_or_tag_is_told(model: str, pretrained: str, words: str) -> None:

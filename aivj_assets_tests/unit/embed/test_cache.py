@@ -91,6 +91,63 @@ def test_a_damaged_shard_is_computed_again_and_nothing_else(tmp_path: Path) -> N
     assert not torn.exists()
 
 
+@pytest.mark.parametrize("kind", ["encrypted", "compressed", "shape", "keys"])
+def test_a_shard_that_cannot_be_used_never_hides_a_sound_one(kind: str, tmp_path: Path) -> None:
+    filled(tmp_path, range(5))
+    (path,) = tmp_path.rglob("*.npz")
+    sound = path.read_bytes()
+    damaged = path.with_name("0-damaged.npz")  # read first
+    if kind == "shape":
+        np.savez(damaged, sha1=np.array([digest(number) for number in range(5)]), vectors=np.ones((5, DIM + 1)))
+    elif kind == "keys":
+        np.savez(damaged, sha1=np.arange(5), vectors=np.ones((5, DIM), np.float32))
+    else:
+        data = bytearray(sound)
+        at = data.find(b"PK\x01\x02")
+        # Bytes of the archive's directory: the flags, of which the first means encrypted, and the method.
+        data[at + 8 if kind == "encrypted" else at + 10] |= 1 if kind == "encrypted" else 99
+        damaged.write_bytes(data)
+    keys = [digest(number) for number in range(5)]
+    FrameVectorCache(tmp_path, card(), "float32").get(keys)
+    assert not damaged.exists()
+    assert len(FrameVectorCache(tmp_path, card(), "float32").get(keys)) == 5
+
+
+def test_a_cache_that_cannot_be_written_is_told_once_and_done_without(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("somebody's notes")
+    told: list[str] = []
+    now = [0.0]
+    cache = FrameVectorCache(folder, card(), "float32", clock=lambda: now[0], log=told.append)
+    for number in range(4100):
+        now[0] += 16 * (number % 500 == 0)
+        cache.put(digest(number), vector(0))
+    assert len(told) == 1
+    assert str(folder) in told[0]
+    # Nothing piles up in memory that no disk takes.
+    assert len(cache) < 4096
+    assert folder.read_text() == "somebody's notes"
+    assert cache_usage(folder) == []
+    assert trim_cache(folder, 0) == 0
+
+    # Somebody frees the place meanwhile.
+    folder.unlink()
+    cache.put(digest(9000), vector(1))
+    cache.flush()
+    assert len(FrameVectorCache(folder, card(), "float32").get([digest(9000)])) == 1
+
+
+def test_a_shard_that_another_run_is_writing_stays(tmp_path: Path) -> None:
+    filled(tmp_path, range(3))
+    (path,) = tmp_path.rglob("*.npz")
+    young, old = path.with_name("young.tmp"), path.with_name("old.tmp")
+    for leftover in (young, old):
+        leftover.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    trim_cache(tmp_path, 0)
+    assert [file.name for file in sorted(path.parent.iterdir())] == ["card.json", "young.tmp"]
+
+
 def test_progress_is_on_disk_after_a_while_without_a_word(tmp_path: Path) -> None:
     now = [0.0]
     cache = FrameVectorCache(tmp_path, card(), "float32", clock=lambda: now[0])

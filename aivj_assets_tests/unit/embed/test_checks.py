@@ -133,6 +133,7 @@ def test_many_black_inputs_warn(flagged: bool) -> None:
     assert (usual.passed, many.passed) == (True, False)
     assert many.severity == "warning"
     assert many.detail.startswith("3 of 10 embedded presets are near-black, e.g. p0, p1, p2 (30.0%")
+    assert many.figures["near_black_fraction"] == pytest.approx(0.3)
 
 
 def test_a_preset_at_the_bound_is_not_black() -> None:
@@ -153,7 +154,7 @@ def spread_rows(count: int, directions: int) -> Embeddings:
 def test_rows_that_lie_in_a_few_directions_have_collapsed(directions: int, passes: bool) -> None:
     finding = check_collapse(spread_rows(200, directions))
     assert (finding.passed, finding.severity) == (passes, "warning")
-    assert "effective dimension" in finding.detail
+    assert f"effective dimension {finding.figures['effective_dimension']:.1f} of 200 rows" in finding.detail
 
 
 def test_few_rows_are_not_judged() -> None:

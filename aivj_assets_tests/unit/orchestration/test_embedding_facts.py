@@ -4,13 +4,14 @@ import base64
 import hashlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
+from aivj_assets.contracts.embeddings import Embeddings, Precision, load_embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.embed.cache import FrameVectorCache
 from aivj_assets.embed.embed import FrameSource
@@ -53,7 +54,7 @@ def test_figures_and_pictures(tmp_path: Path) -> None:
     facts = embedding_facts(root, BATCH, source_of(folder, embeddings), embeddings)
     expected = {
         "model": "test-model", "dim": 2, "presets": 40, "left_out": 30, "images_per_s": 12.5, "device": "cpu",
-        "dtype": "float32",
+        "precision": "float32",
     }  # fmt: skip
     assert {name: facts[name] for name in expected} == expected
     # A half circle: sin varies by less than cos.
@@ -65,6 +66,12 @@ def test_figures_and_pictures(tmp_path: Path) -> None:
     # No frame's vector is known here: what needs them is left open, the rest is there.
     assert "retrieval_at_1" not in facts
     assert "| all | 40 | - | 0.0% |" in facts["quality"].value
+    assert "R@1 '-': the frames' vectors are not kept." in facts["quality"].value
+    # What a person wants first: which model, how many, how good; lists that fill a screen at the end.
+    names = list(facts)
+    assert names[:4] == ["model", "pretrained", "presets", "left_out"]
+    assert names.index("quality") < names.index("nearest_neighbours") < names.index("device")
+    assert names[-2:] == ["left_out_examples", "card"]
     examples = facts["left_out_examples"].value
     assert len(examples) == 20
     assert set(examples.values()) == {"frame-001.webp: missing on disk"}
@@ -93,6 +100,18 @@ def test_the_frames_vectors_tell_how_well_presets_are_found_again(tmp_path: Path
     assert facts["retrieval_at_1"] == pytest.approx(23 / 24, abs=1e-4)
     assert "| all | 12 | 0.958 |" in facts["quality"].value
     assert "not dark" in facts["quality"].value
+    assert "not kept" not in facts["quality"].value
+    # Nothing is shown that says nothing.
+    assert not {"note", "left_out_examples", "computed_frames"} & set(facts)
+
+
+def test_the_precision_is_told_with_its_reason_and_agreement(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    folder, embeddings = make(root, 4)
+    found = Precision(dtype="bfloat16", reason="this CPU has amx_bf16", cosine_to_float32=0.99987, sample_frames=16)
+    meta = embeddings.meta.model_copy(update={"precision": found})
+    facts = embedding_facts(root, BATCH, source_of(folder, embeddings), replace(embeddings, meta=meta))
+    assert facts["precision"] == "bfloat16 (this CPU has amx_bf16, cosine to float32 0.999870)"
 
 
 def shown_tiles(

@@ -91,6 +91,16 @@ def test_histogram_bars_stand_for_counts() -> None:
     assert heights[2] / heights[1] == pytest.approx(0.25, abs=0.02)
 
 
+def test_a_span_makes_histograms_comparable_and_cuts_nothing_off() -> None:
+    narrow, wide = [0.9, 0.91], [0.0, 0.5, 1.0]
+    assert np.array_equal(
+        np.asarray(histogram(wide, 10, "t", "x")), np.asarray(histogram(wide, 10, "t", "x", span=(0.0, 1.0)))
+    )
+    assert len(bar_heights(histogram(narrow, 10, "t", "x"))) == 2
+    assert len(bar_heights(histogram(narrow, 10, "t", "x", span=(0.0, 1.0)))) == 1
+    assert len(bar_heights(histogram([-0.5, *wide], 3, "t", "x", span=(0.0, 1.0)))) == 3
+
+
 @pytest.mark.parametrize("values", [[], [float("inf")], [0.3] * 5, [0.0], [1e-12, 2e-12], [0.0, 1.0], [-3.0, 1e9]])
 def test_histograms_of_odd_values(values: list[float]) -> None:
     assert bar_heights(histogram(values, 20, "t", "x")) or not np.isfinite(values).any()

@@ -1,0 +1,195 @@
+"""`aivj run PACK --all-batches` over real checks, guard and history; rendering and embedding are stood in for."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from aivj_assets.contracts.frames_index import read_records, write_records
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.preset_file import PresetText, read_manifest_preset
+from aivj_assets.contracts.render_parameters import RenderParameters, fingerprint, pixel_parameters
+from aivj_assets.errors import EXIT_INTERRUPTED, UserError
+from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration import all_batches
+from aivj_assets.orchestration.all_batches import run_all_and_report
+from aivj_assets.orchestration.checks import CHECKS
+from aivj_assets.orchestration.commands import BatchOptions
+from aivj_assets.orchestration.jobs import batch_job, publish_job
+from aivj_assets.orchestration.launch import RunOutcome, explain_run
+from aivj_assets.orchestration.partitions import BATCHES, PACKS
+from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.packs.split import split_pack
+from aivj_assets.render.environment import BrowserReport
+from aivj_assets_tests.builders import PAGE, seed_storage, write_frames_meta, write_index, write_manifest
+from aivj_assets_tests.integration.orchestration.test_frozen_card import House
+
+QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+BATCH_KEYS = [f"big/batch-000{number}" for number in (1, 2, 3)]
+
+
+class Machine:
+    """Stands for what runs a batch: counts runs, and stops one by Ctrl-C when told to."""
+
+    def __init__(self, root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.runs: list[str] = []
+        self.stop_at: str | None = None
+        self.browsers = 0
+        monkeypatch.setattr(all_batches, "run_batch", self.run_batch)
+        monkeypatch.setattr(all_batches, "run_publication", self.run_publication)
+        monkeypatch.setattr(all_batches, "describe_here", self.describe)
+
+    def render(self, key: str, failed: Mapping[str, str] | None = None) -> None:
+        """Put frames into a batch's folder as its rendering would."""
+        presets = Manifest.load(self.root.manifest(BatchKey.parse(key))).presets
+        folder = write_index(self.root, key, [preset.id for preset in presets], failed=failed)
+        digest = fingerprint(pixel_parameters(RenderParameters(), PAGE))
+        records = read_records(folder.frames_index)
+        for preset in presets:
+            text = read_manifest_preset(self.root, preset.rel_path)
+            assert isinstance(text, PresetText)
+            marks = {"presetSha256": text.sha256, "fingerprint": digest}
+            data = records[preset.id].to_json() | marks
+            records[preset.id] = type(records[preset.id]).model_validate(data)
+        write_records(folder.frames_index, list(records.values()))
+        write_frames_meta(self.root, key)
+
+    def describe(self, _parameters: RenderParameters) -> BrowserReport:
+        self.browsers += 1
+        return BrowserReport(page=PAGE, renderer_class="llvmpipe", browser_version="140.0", flags=())
+
+    def run_batch(
+        self, instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, _config: object, **_more: object
+    ) -> RunOutcome:
+        self.runs.append(batch.key)
+        instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
+        instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
+        if batch.key == self.stop_at:
+            return RunOutcome("", success=False, interrupted=True)
+        return self._execute(instance, "batch_job", batch.key)
+
+    def run_publication(self, instance: dg.DagsterInstance, pack: str) -> RunOutcome:
+        self.runs.append("publication")
+        return self._execute(instance, "publish_job", pack)
+
+    def _execute(self, instance: dg.DagsterInstance, job: str, partition: str) -> RunOutcome:
+        """Run one of the project's jobs in this process, over its assets and checks."""
+        house = House(self.root, instance)
+        house.weights = "a" * 64
+        defs = dg.Definitions(
+            assets=[made for made in house._assets if made not in CHECKS], asset_checks=CHECKS,
+            jobs=[batch_job, publish_job], resources={"data_root": DataRootResource(path=str(self.root.path))},
+        )  # fmt: skip
+        result = defs.resolve_job_def(job).execute_in_process(
+            partition_key=partition, instance=instance, raise_on_error=False, run_config={"loggers": QUIET}
+        )
+        return RunOutcome(result.run_id, result.success, False, *explain_run(instance, result.run_id))
+
+    def call(self, **options: Any) -> tuple[int, str, list[str]]:
+        """Call the command; returns its status, the table and what was run."""
+        self.runs, self.browsers = [], 0
+        said = io.StringIO()
+        status = run_all_and_report(Console(file=said, width=160), self.root, "big", BatchOptions(**options))
+        return status, said.getvalue(), self.runs
+
+
+@pytest.fixture
+def machine(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    root = DataRoot(tmp_path / "root")
+    seed_storage(root, tmp_path_factory)
+    write_manifest(root, "big", [f"p{number:03d}" for number in range(60)])
+    split_pack(root, "big", batch_size=20)
+    return Machine(root, monkeypatch)
+
+
+def published(root: DataRoot) -> list[str]:
+    path = root.published("big", "aivj-style-index.v1.json")
+    return [made["batch"] for made in json.loads(path.read_text(encoding="utf-8"))["batches"]] if path.exists() else []
+
+
+def verdicts(table: str) -> dict[str, str]:
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
+    return {row[0]: row[1] for row in rows if row[0]}
+
+
+def test_every_batch_has_its_turn_until_all_are_accepted(machine: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    one, two, three = BATCH_KEYS
+    second = Manifest.load(machine.root.manifest(BatchKey.parse(two)))
+    machine.render(one)
+    machine.render(two, failed={preset.id: "preset-load-failed" for preset in second.presets[:3]})
+    machine.render(three)
+
+    # Ctrl-C in the third: what is done stays, nothing is published.
+    machine.stop_at = three
+    status, said, runs = machine.call()
+    assert (status, runs) == (EXIT_INTERRUPTED, [one, two, three])
+    assert verdicts(said) == {one: "accepted", two: "not accepted", three: "not accepted"}
+    assert "stopped; the same command goes on from there" in said
+    assert published(machine.root) == []
+    shown = capfd.readouterr().out
+    assert "Batch 2 of 3, big/batch-0002: not accepted" in shown
+    assert "Rejected: ok_rate is 0.85, required >= 0.95. Try: look at the failure reasons" in shown
+
+    # The same command: the accepted one is passed over, the rejected one holds up nobody, one publication.
+    machine.stop_at = None
+    status, said, runs = machine.call()
+    assert (status, runs) == (1, [two, three, "publication"])
+    assert verdicts(said) == {one: "accepted", two: "not accepted", three: "accepted"}
+    assert "2 of 3 batches accepted" in said
+    assert "ok_rate is 0.85, required >= 0.95" in said
+    assert "Try:" not in said
+    assert published(machine.root) == [one, three]
+
+    # Mended, it alone runs.
+    machine.render(two)
+    status, said, runs = machine.call()
+    assert (status, runs) == (0, [two, "publication"])
+    assert published(machine.root) == BATCH_KEYS
+
+    # Nothing to do: no run, no publication, one look at the browser for all batches.
+    status, said, runs = machine.call()
+    assert (status, runs, machine.browsers) == (0, [], 1)
+    assert said.count("was current") == 3
+    # Other settings are a reason to run.
+    machine.stop_at = one
+    assert machine.call(k=3)[2] == [one]
+
+    # A batch whose manifest is torn is told by itself.
+    machine.stop_at = None
+    machine.root.manifest(BatchKey.parse(one)).write_text("{", encoding="utf-8")
+    status, said, runs = machine.call()
+    assert (status, runs) == (1, ["publication"])
+    assert verdicts(said) == {one: "not accepted", two: "accepted", three: "accepted"}
+    assert "is not JSON" in said
+    assert published(machine.root) == [two, three]
+
+
+def test_a_stop_between_two_batches_is_one_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object, **_more: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(all_batches, "is_finished", interrupted)
+    status, said, runs = machine.call()
+    assert (status, runs) == (EXIT_INTERRUPTED, [])
+    assert said.count("its turn did not come") == 3
+
+
+@pytest.mark.parametrize(
+    ("pack", "only", "says"),
+    [
+        ("big/batch-0001", (), "name the pack in place of 'big/batch-0001'"),
+        ("other", (), r"'other' has no batch under .* \(packs that have: big\)"),
+        ("a b", (), "cannot name a pack"),
+        ("big", ("frames",), "--only materialises assets of one batch"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(machine: Machine, pack: str, only: tuple[str, ...], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        run_all_and_report(Console(file=io.StringIO()), machine.root, pack, BatchOptions(only=only))
+    assert machine.runs == []
