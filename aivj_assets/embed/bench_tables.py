@@ -29,7 +29,7 @@ def print_embed_bench(console: Console, bench: EmbedBench) -> None:
         f"{bench.model} on {bench.device} ({bench.cpus} processors) in {bench.precision.summary}",
     ]
     for line in lines:
-        console.print(escape(line), highlight=False)
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def print_quality_bench(console: Console, bench: QualityBench) -> None:
@@ -47,5 +47,6 @@ def print_quality_bench(console: Console, bench: QualityBench) -> None:
         )  # fmt: skip
     console.print(table)
     for line in bench.legend:
-        console.print(escape(line), highlight=False)
-    console.print(escape(f"{bench.model} on {bench.device} in {bench.precision.summary}"), highlight=False)
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    model = f"{bench.model} on {bench.device} in {bench.precision.summary}"
+    console.print(escape(model), highlight=False, soft_wrap=True)

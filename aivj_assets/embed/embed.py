@@ -23,6 +23,7 @@ from aivj_assets.embed.cache import FrameVectorCache
 from aivj_assets.embed.checks import rows_are_sound
 from aivj_assets.embed.encoder import Encoder, Log
 from aivj_assets.embed.frames import (
+    UNREADABLE,
     FrameFile,
     FrameProblem,
     decode_frame,
@@ -167,7 +168,7 @@ def is_current(source: FrameSource, card: ModelCard, dtype: str | None = None) -
     """Return whether the files that lie in the batch's folder are what embedding it again would give.
 
     The rows are looked through, not compared with the frames. `dtype` is a precision that was asked for; None accepts
-    any. Files that leave out a preset are never current: its frames may have been mended since.
+    any. A preset that was left out is tried again when the reason may pass by itself: its file could not be read.
     """
     try:
         made = load_embeddings(source.batch_dir)
@@ -178,9 +179,9 @@ def is_current(source: FrameSource, card: ModelCard, dtype: str | None = None) -
         meta.card == card_for(card, source.max_frames)
         and dtype in (None, meta.dtype)
         and meta.frames_index_sha256 == source.index_sha256
-        and not meta.left_out
+        and not any(UNREADABLE in reason for reason in meta.left_out.values())
         and meta.frames_state == source.state()
-        and made.preset_ids == [record.preset_id for record in source.records]
+        and made.preset_ids == [record.preset_id for record in source.records if record.preset_id not in meta.left_out]
         and rows_are_sound(made.vectors)
     )
 

@@ -25,6 +25,8 @@ MAX_PIXELS = 2**25
 """As many as a picture of 8K has: a few hundred kilobytes may claim many times more."""
 MAX_ASPECT_RATIO = 100
 """Longer side over shorter: resizing makes the shorter one the model's, and the longer one as much larger."""
+UNREADABLE = "cannot be read"
+"""In the reason for a file that is there and that the system does not let be read: another time it may."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _contents(path: Path) -> bytes | str:
     except FileNotFoundError:
         return "missing on disk"
     except OSError as error:
-        return f"cannot be read ({error.strerror or type(error).__name__})"
+        return f"{UNREADABLE} ({error.strerror or type(error).__name__})"
 
 
 def decode_frame(frame: FrameFile, prepare: Callable[[Image.Image], Pixels]) -> Pixels | FrameProblem:

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterEventType
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.events import RunFailureReason
+from dagster._utils.error import SerializableErrorInfo
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
 from aivj_assets.orchestration.instance import process_tags
@@ -60,6 +61,12 @@ def run_publication(instance: dg.DagsterInstance, pack: str) -> RunOutcome:
     """Run `publish_job` for a pack."""
     instance.add_dynamic_partitions(str(PACKS.name), [pack])
     return _execute(instance, "publish_job", pack, {"aivj/pack": pack})
+
+
+def run_k_report(instance: dg.DagsterInstance, pack: str, run_config: Mapping[str, Any]) -> RunOutcome:
+    """Run `k_report_job` for a pack."""
+    instance.add_dynamic_partitions(str(PACKS.name), [pack])
+    return _execute(instance, "k_report_job", pack, {"aivj/pack": pack}, run_config=run_config)
 
 
 def _execute(
@@ -130,12 +137,16 @@ def _follow(instance: dg.DagsterInstance, tags: Mapping[str, str], watch: Watche
 def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether a run ended by Ctrl-C or a termination.
 
-    Dagster then cancels the run, or fails the step at work, or, where that falls between two steps, the run itself.
+    Dagster then cancels the run, or fails the step at work, or, where that falls between two steps, the run itself. In
+    the first seconds of a run it leaves it as it is: neither done nor failed.
     """
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status == dg.DagsterRunStatus.CANCELED:
         return True
-    for entry in instance.all_logs(run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}):
+    failures = instance.all_logs(run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE})
+    if not failures:
+        return run is not None and run.status != dg.DagsterRunStatus.SUCCESS
+    for entry in failures:
         event = entry.dagster_event
         if event is None:
             continue
@@ -146,10 +157,15 @@ def was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
             if event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:
                 return True
         while error is not None:
-            if error.cls_name in _INTERRUPTIONS:
+            if error.cls_name in _INTERRUPTIONS or _is_end_of_fork_server(error):
                 return True
             error = error.cause or error.context
     return False
+
+
+def _is_end_of_fork_server(error: SerializableErrorInfo) -> bool:
+    """Whether the process that starts the steps' processes has gone: while it starts itself, it hears Ctrl-C too."""
+    return error.cls_name == "EOFError" and any("forkserver.py" in line for line in error.stack)
 
 
 def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str], list[str]]:

@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
+from aivj_assets.contracts.embeddings import load_embeddings
 from aivj_assets.contracts.frames_index import OkRecord
 from aivj_assets.embed.checks import check_embeddings
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model
@@ -226,8 +227,19 @@ def test_files_are_current_until_anything_behind_them_changes(
     damaged.flush()
     assert not is_current(source, tiny.card)
 
+    # A preset that is left out for good is no reason to look again; one whose file comes back, or may, is.
+    data = frame.read_bytes()
     frame.unlink()
+    assert embed(batch, records, tiny).meta.left_out == {"preset-1": "frame-000.png: missing on disk"}
+    assert is_current(source, tiny.card)
+    frame.write_bytes(data)
+    assert not is_current(source, tiny.card)
+    frame.write_bytes(b"damaged")
     embed(batch, records, tiny)
+    assert is_current(source, tiny.card)
+    meta = load_embeddings(batch).meta
+    told = meta.model_copy(update={"left_out": {"preset-1": "frame-000.png: cannot be read (Input/output error)"}})
+    told.save(batch.embeddings_meta)
     assert not is_current(source, tiny.card)
     batch.embedding_ids.unlink()
     assert not is_current(source, tiny.card)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._utils.error import SerializableErrorInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
@@ -279,6 +280,25 @@ def test_ctrl_c_between_two_steps_is_told_from_a_failure(
     )
     instance.report_dagster_event(event, run_id)
     assert was_interrupted(instance, run_id) is interrupted
+
+
+@pytest.mark.parametrize(("where", "interrupted"), [("forkserver.py", True), ("npyio.py", False)])
+def test_ctrl_c_while_the_fork_server_starts_is_told_from_a_failure(
+    instance: dg.DagsterInstance, where: str, interrupted: bool
+) -> None:
+    run_id = started_run(instance, {})
+    error = SerializableErrorInfo("EOFError: unexpected EOF", [f'  File "{where}", line 328, in read'], "EOFError")
+    data = JobFailureData(error=error, failure_reason=RunFailureReason.RUN_EXCEPTION)
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.RUN_FAILURE.value, job_name="batch_job", event_specific_data=data
+    )
+    instance.report_dagster_event(event, run_id)
+    assert was_interrupted(instance, run_id) is interrupted
+
+
+def test_a_run_that_just_ended_was_interrupted(instance: dg.DagsterInstance) -> None:
+    """In its first moments Dagster leaves a run as it is: neither done nor failed nor cancelled."""
+    assert was_interrupted(instance, started_run(instance, {}))
 
 
 @pytest.mark.parametrize(("error", "interrupted"), [(DagsterExecutionInterruptedError, True), (ValueError, False)])
