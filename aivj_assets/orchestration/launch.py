@@ -12,7 +12,7 @@ import dagster as dg
 from dagster import AssetKey, DagsterEventType
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.events import RunFailureReason
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
 from aivj_assets.orchestration.instance import process_tags

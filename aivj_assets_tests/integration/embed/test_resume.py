@@ -198,6 +198,8 @@ def test_what_cannot_work_is_told_before_anything_starts(checkpoint: Path) -> No
     ):
         with pytest.raises(UserError, match=words):
             require_embedding(choice, {}, **arguments)
+    with pytest.raises(UserError, match="float32 only"):
+        require_embedding(EmbedderChoice("efficientnet-lite0", "imagenet"), {}, precision="bfloat16")
     with pytest.raises(UserError, match="in GB"):
         require_embedding(choice, {"AIVJ_EMBEDDING_CACHE_GB": "lots"})
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import JobFailureData, RunFailureReason
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.errors import UserError
