@@ -1,4 +1,4 @@
-"""`aivj pack …`: make packs and split them into batches."""
+"""`aivj pack split`: cut a large pack into batches, and what a pack has gained into further ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from rich.console import Console
 
 from aivj_assets.cli_options import RootOption, named_root
 
-pack_app = typer.Typer(help="Make packs and split them into batches.", no_args_is_help=True)
 console = Console(soft_wrap=False)
 
 
-@pack_app.command("split")
 def pack_split(
     pack: Annotated[str, typer.Argument(help="Name of the pack.")],
     batch_size: Annotated[
@@ -37,25 +35,20 @@ def pack_split(
     sizes, made = result.sizes, result.made
     total = f"Pack '{pack}': {sum(sizes.values()):,} presets in {_batches(len(sizes))}, {result.options.order}"
     if made:
-        smallest, largest = (f"{figure(sizes[batch] for batch in made):,}" for figure in (min, max))
+        smallest, largest = (figure(sizes[batch] for batch in made) for figure in (min, max))
         what = f"made {made[0]}" + (f" to {made[-1]}" if len(made) > 1 else "")
-        each = (
-            f"{smallest} presets"
-            + ("" if smallest == largest else f" to {largest}")
-            + (" each" if len(made) > 1 else "")
-        )
+        each = f"{smallest:,}" + (f" to {largest:,}" if largest > smallest else "") + (" each" if len(made) > 1 else "")
         _say(f"{total}; {what} with {each}{', in place of the split before' if result.replaced else ''}.")
     else:
         _say(f"{total}; nothing to do.")
     if result.vanished:
-        _say(f"Note: {_some(result.vanished)} left the root manifest; the batches keep them.")
+        _say(f"Note: {_some(result.vanished)} left the root manifest; the batches keep {_them(result.vanished)}.")
     if result.changed:
-        _say(
-            f"Note: the root manifest says other things about {_some(result.changed)}; the batches keep what they have."
-        )
+        keeper = "its batch keeps what it has" if len(result.changed) == 1 else "the batches keep what they have"
+        _say(f"Note: the root manifest says other things about {_some(result.changed)}; {keeper}.")
     for batch, count in result.taken_out.items():
-        still = "what the root manifest still names of them is in a new batch now"
-        _say(f"Note: {count} presets were taken out of {batch}; {still}.")
+        now = "those that the root manifest names are in a new batch now"
+        _say(f"Note: {count} presets were taken out of {batch}; {now}.")
     if made:
         _say(f"Next: aivj run {pack} --all-batches")
 
@@ -66,6 +59,10 @@ def _batches(count: int) -> str:
 
 def _some(ids: Sequence[str]) -> str:
     return f"{len(ids)} presets, e.g. '{ids[0]}'" if len(ids) > 1 else f"preset '{ids[0]}'"
+
+
+def _them(ids: Sequence[str]) -> str:
+    return "them" if len(ids) > 1 else "it"
 
 
 def _say(text: str) -> None:

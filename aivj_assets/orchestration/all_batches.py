@@ -26,7 +26,7 @@ from aivj_assets.orchestration.commands import (
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
-from aivj_assets.orchestration.reuse import describe_here, is_finished, is_published
+from aivj_assets.orchestration.reuse import LAST_STAGE, describe_here, is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.render.environment import BrowserReport
@@ -44,8 +44,10 @@ class _Turn:
     """What was done: `ran`, `was current`, or nothing when its turn never came."""
     duration_s: float = 0.0
     outcome: RunOutcome | None = None
-    problem: str | None = "its turn did not come; the same command goes on with it"
+    problem: str | None = "its turn did not come"
     """Why the batch is not accepted."""
+    unfinished: bool = True
+    """Whether Ctrl-C came before its end."""
 
 
 @dataclass
@@ -127,8 +129,8 @@ def _take_turns(call: _Call, turns: Sequence[_Turn]) -> bool:
     except KeyboardInterrupt:
         interrupted = True
     for turn in turns:
-        # Asked at the end: another run may have finished a batch meanwhile.
-        if acceptance_problem(call.instance, call.root, turn.batch, PUBLISHED_STAGE) is None:
+        # Another run may have finished a batch meanwhile.
+        if turn.problem is not None and acceptance_problem(call.instance, call.root, turn.batch, LAST_STAGE) is None:
             turn.problem = None
     return interrupted
 
@@ -139,7 +141,7 @@ def _take_turn(call: _Call, turn: _Turn, title: str) -> None:
     try:
         Manifest.load(call.root.manifest(turn.batch))
         if is_finished(call.instance, call.root, turn.batch, call.config, describe=call.describe):
-            turn.done, turn.problem = "was current", None
+            turn.done, turn.problem, turn.unfinished = "was current", None, False
             call.console.print(f"{title}: accepted and current", highlight=False, markup=False)
             return
         turn.done = "ran"
@@ -149,7 +151,8 @@ def _take_turn(call: _Call, turn: _Turn, title: str) -> None:
     except UserError as error:
         turn.problem = str(error)
     turn.duration_s = time.monotonic() - started
-    verdict = "accepted" if turn.problem is None else "not accepted"
+    turn.unfinished = turn.outcome is not None and turn.outcome.interrupted
+    verdict = "accepted" if turn.problem is None else "stopped" if turn.unfinished else "not accepted"
     call.console.print(f"{title}: {verdict} ({turn.duration_s:.0f} s)", highlight=False, markup=False)
     if turn.outcome is None:
         call.console.print("Failed:", turn.problem, highlight=False, markup=False, soft_wrap=True)
@@ -163,7 +166,7 @@ def _why(call: _Call, batch: BatchKey, outcome: RunOutcome) -> str | None:
     What to try has been printed with the run: here it would fill the table.
     """
     if outcome.interrupted:
-        return "stopped; the same command goes on from there"
+        return "stopped"
     told = [sentence.partition(". Try: ")[0] for sentence in [*outcome.rejected, *outcome.problems]]
     if told:
         return "; ".join(told)
@@ -175,7 +178,11 @@ def _why(call: _Call, batch: BatchKey, outcome: RunOutcome) -> str | None:
 
 def _publish(call: _Call, pack: str, turns: Sequence[_Turn]) -> RunOutcome | None:
     """Publish the pack unless that was done for these very batches, or none is accepted."""
-    accepted = [turn.batch for turn in turns if turn.problem is None]
+    accepted = [
+        turn.batch
+        for turn in turns
+        if acceptance_problem(call.instance, call.root, turn.batch, PUBLISHED_STAGE) is None
+    ]
     if not accepted or _publication_is_current(call, pack, accepted):
         return None
     call.console.print(f"Publishing '{pack}' ...", highlight=False, markup=False)
@@ -201,4 +208,4 @@ def _publication_is_current(call: _Call, pack: str, accepted: Sequence[BatchKey]
 
 def _line(root: DataRoot, turn: _Turn) -> BatchLine:
     done = f"{turn.done}, {turn.duration_s:.0f} s" if turn.outcome is not None else turn.done
-    return BatchLine(turn.batch, done, turn.problem, read_presets(root, turn.batch))
+    return BatchLine(turn.batch, done, turn.problem, read_presets(root, turn.batch), unfinished=turn.unfinished)

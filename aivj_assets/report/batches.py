@@ -16,12 +16,23 @@ from aivj_assets.layout import BatchKey, DataRoot
 
 @dataclass(frozen=True)
 class BatchLine:
-    """One batch: what was done in this call (`ran`, `was current`, …) and why it is not accepted, None when it is."""
+    """One batch: what was done in this call (`ran`, `was current`, …) and why it is not accepted, None when it is.
+
+    A batch that was stopped, or whose turn did not come, is `unfinished`: neither accepted nor rejected.
+    """
 
     batch: BatchKey
     done: str
     problem: str | None
     presets: str
+    unfinished: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as rich markup."""
+        if self.problem is None:
+            return "[green]accepted[/]"
+        return "[yellow]incomplete[/]" if self.unfinished else "[red]not accepted[/]"
 
 
 def read_presets(root: DataRoot, batch: BatchKey) -> str:
@@ -42,8 +53,9 @@ def print_batches(console: Console, pack: str, lines: Sequence[BatchLine]) -> No
     table.add_column("verdict", no_wrap=True)
     table.add_column("presets", no_wrap=True)
     table.add_column("this time", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    if accepted < len(lines):
+        table.add_column("why", overflow="fold")
     for line in lines:
-        verdict = "[green]accepted[/]" if line.problem is None else "[red]not accepted[/]"
-        table.add_row(str(line.batch), verdict, line.presets, line.done or "-", escape(line.problem or ""))
+        why = [escape(line.problem or "")] if accepted < len(lines) else []
+        table.add_row(str(line.batch), line.verdict, line.presets, line.done or "-", *why)
     console.print(table)

@@ -208,6 +208,34 @@ def test_the_root_manifest_of_a_split_pack_is_no_batch(tmp_path: Path) -> None:
     root.require_own_batch(BatchKey("small"))
 
 
+def test_a_pack_is_split_even_while_one_split_takes_the_place_of_another(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    whole = root.manifest(BatchKey("big"))
+    whole.parent.mkdir(parents=True)
+    whole.write_text("{}", encoding="utf-8")
+    assert [found.key for found in root.find_batches()] == ["big"]
+    assert not root.is_split("big")
+    root.new_batches_dir("big").mkdir()
+    assert [found.key for found in root.find_batches()] == ["big"]
+    root.replaced_batches_dir("big").mkdir()
+    # No sensor may start a run of the whole meanwhile, and no run may begin.
+    assert root.find_batches() == []
+    with pytest.raises(UserError, match=r"'big' is split: run its batches \(none has a manifest yet\)"):
+        root.require_own_batch(BatchKey("big"))
+
+
+def test_the_way_to_run_all_batches_is_named(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    for number in range(1, 6):
+        path = root.manifest(BatchKey("big", f"batch-000{number}"))
+        path.parent.mkdir(parents=True)
+        path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError) as raised:
+        root.require_own_batch(BatchKey("big"))
+    assert "(big/batch-0001, big/batch-0002, big/batch-0003, ...)" in str(raised.value)
+    assert str(raised.value).endswith("all of them with: aivj run big --all-batches")
+
+
 def test_locks_are_found_in_batch_folders_only(tmp_path: Path) -> None:
     root = DataRoot(tmp_path)
     assert root.find_locks() == []

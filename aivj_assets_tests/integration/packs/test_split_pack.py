@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -323,9 +324,7 @@ def test_packs_that_there_is_nothing_to_split_of(root: DataRoot) -> None:
 def test_batches_and_files_of_a_person_are_left_alone(root: DataRoot) -> None:
     by_hand = Manifest.model_validate(write_root(root, names(2)))
     by_hand.save(root.manifest(BatchKey("big", "batch-0001")))
-    with pytest.raises(
-        UserError, match=r"was not made by aivj pack split \(.*has no aivjSplit\)"
-    ):
+    with pytest.raises(UserError, match=r"was not made by aivj pack split \(.*has no aivjSplit\)"):
         split_pack(root, "big")
     root.manifest(BatchKey("big", "batch-0001")).unlink()
     # A folder without a file is no split.
@@ -424,8 +423,12 @@ def test_killed_at_any_step_it_leaves_no_mixture_and_the_next_call_mends(
             assert seen in (old, new, {})
             assert seen or what == "replaced"
         if what == "replaced":
-            # Not even for a moment is the whole a batch again.
+            # Not even for a moment is the whole a batch again, and a call without options finds a split as it was.
             assert place.is_split("big")
+            shutil.copytree(place.path, tmp_path / f"copy{at}")
+            copy = DataRoot(tmp_path / f"copy{at}")
+            split_pack(copy, "big")
+            assert manifests(copy) in (old, new)
         split_pack(place, "big", **options)
         assert manifests(place) == new
         assert on_disk(place).keys() == on_disk(whole).keys()
