@@ -1,0 +1,157 @@
+"""`minor` and `major`: Lloyd steps over the whole library from the last centroids, of which few presets follow.
+
+A published preset moves only where that brings a gain in cosine (hysteresis), and only so many do. New rows then join
+the clusters that result, as in an ordinary batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aivj_assets.cluster.births import Birth, find_births
+from aivj_assets.cluster.lloyd import Fit, exact_sums, extend, lloyd, nearest, own_cosines
+from aivj_assets.cluster.match import best_pairs, moves_within_budget
+from aivj_assets.cluster.rows import FloatRows, Labels, RowParts, canonical_order
+from aivj_assets.cluster.state import LineageParameters, LineageState, clustering_of, histogram
+
+_MOST_BIRTH_ROUNDS = 6
+_JOIN_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Places of all rows, library first: 0..k-1 the state's clusters in order, then the births."""
+
+    places: Labels
+    births: tuple[Birth, ...]
+
+
+def minor_fit(
+    state: LineageState, library: RowParts, published: Labels, new_rows: RowParts, parameters: LineageParameters
+) -> Refit:
+    """Warm start of few steps with births among the new rows; see `LineageParameters` for steps, gain and budget."""
+    known = state.clustering(parameters.births)
+    labels = nearest(new_rows, known.centroids)
+    founded, births = find_births(
+        new_rows, labels, own_cosines(new_rows, known.centroids, labels), known, rules=parameters.births,
+        most=parameters.limit - state.k, first_number=state.next_number, seed=parameters.seed,
+    )  # fmt: skip
+    centroids = np.concatenate([known.centroids, founded])
+    fit = lloyd(library + new_rows, centroids, max_steps=parameters.minor_steps)
+    budget = int(parameters.minor_budget_fraction * len(library))
+    after = _moved(
+        library, published, fit.labels[: len(library)], fit.centroids, min_gain=parameters.min_gain, most=budget
+    )
+    everywhere = np.arange(fit.k, dtype=np.int64)
+    new = _joined(library, after, new_rows, fit.centroids, everywhere)
+    return Refit(np.concatenate([after, new]), births)
+
+
+def major_fit(
+    state: LineageState, library: RowParts, published: Labels, new_rows: RowParts, parameters: LineageParameters
+) -> Refit:
+    """Warm start to convergence with births among all rows, matched to the former clusters, and merges."""
+    rows = library + new_rows
+    fit = lloyd(rows, state.centroids, max_steps=parameters.warm_start_steps)
+    births: tuple[Birth, ...] = ()
+    for _ in range(_MOST_BIRTH_ROUNDS):
+        founded, more = _births_anywhere(rows, fit, state, births, parameters)
+        if not more:
+            break
+        births += more
+        fit = lloyd(rows, np.concatenate([fit.centroids, founded]), max_steps=parameters.warm_start_steps)
+    fit = _named_by_members(fit, published)
+    alive, after, left = _merged(library, published, fit, state, parameters)
+    places = _follow(library, after, new_rows, fit, alive, min_gain=parameters.min_gain, most=left)
+    needed = parameters.births.members_needed(len(rows))
+    while True:
+        # The budget may leave a birth hardly a member: then it is none, and others have what it took of the budget.
+        sizes = np.bincount(places, minlength=fit.k)
+        meagre = [place for place in alive.tolist() if place >= state.k and sizes[place] < needed]
+        if not meagre:
+            return Refit(places, births)
+        alive = alive[alive != min(meagre, key=lambda place: (int(sizes[place]), place))]
+        places = _follow(library, after, new_rows, fit, alive, min_gain=parameters.min_gain, most=left)
+
+
+def _follow(
+    library: RowParts, before: Labels, new_rows: RowParts, fit: Fit, alive: Labels, *, min_gain: float, most: int
+) -> Labels:
+    """Return places of all rows, library first: published ones move within hysteresis and budget, new ones join."""
+    wanted = alive[nearest(library, fit.centroids[alive])]
+    after = _moved(library, before, wanted, fit.centroids, min_gain=min_gain, most=most)
+    return np.concatenate([after, _joined(library, after, new_rows, fit.centroids, alive)])
+
+
+def _births_anywhere(
+    rows: RowParts, fit: Fit, state: LineageState, earlier: tuple[Birth, ...], parameters: LineageParameters
+) -> tuple[FloatRows, tuple[Birth, ...]]:
+    """Look for births among all rows, held against the fit itself."""
+    numbers = np.concatenate([state.numbers, np.array([birth.number for birth in earlier], dtype=np.int64)])
+    known = clustering_of(numbers, fit.centroids, histogram(rows, fit.labels, fit.centroids), parameters.births)
+    return find_births(
+        rows, fit.labels, own_cosines(rows, fit.centroids, fit.labels), known, rules=parameters.births,
+        most=parameters.limit - fit.k, first_number=state.next_number + len(earlier), seed=parameters.seed,
+    )  # fmt: skip
+
+
+def _named_by_members(fit: Fit, published: Labels) -> Fit:
+    """Return the fit with its clusters in the places of those former ones that they share the most members with.
+
+    After a warm start that is nearly always the place where each started, which also decides where nothing is shared.
+    """
+    common = np.bincount(published * fit.k + fit.labels[: len(published)], minlength=fit.k * fit.k)
+    place_of = best_pairs(common.reshape(fit.k, fit.k) + 0.5 * np.eye(fit.k))
+    where = np.argsort(place_of)
+    return Fit(place_of[fit.labels], fit.sums[where], fit.centroids[where], fit.steps)
+
+
+def _merged(
+    library: RowParts, published: Labels, fit: Fit, state: LineageState, parameters: LineageParameters
+) -> tuple[Labels, Labels, int]:
+    """Return (places that stay, published places after merges, presets that may still move).
+
+    A cluster is merged into the others when the fit left it hardly a member, or its centroid lies as close to that of a
+    larger one as no birth may: the smallest first, as long as their members fit into the budget of a `major`.
+    """
+    left = int(parameters.major_budget_fraction * len(library))
+    sizes = np.bincount(fit.labels, minlength=fit.k)
+    few = min(parameters.births.members_needed(len(fit.labels)) / 2, float(np.median(sizes)) / 10)
+    limit = max(parameters.births.max_centroid_cosine, state.clustering(parameters.births).distinct_cosine)
+    close = fit.centroids.astype(np.float64) @ fit.centroids.T.astype(np.float64)
+    alive = np.ones(fit.k, dtype=bool)
+    after = published.copy()
+    for place in sorted(range(state.k), key=lambda place: (int(sizes[place]), place)):
+        others = np.flatnonzero(alive & (np.arange(fit.k) != place))
+        if not len(others) or (sizes[place] > few and close[place, others].max() <= limit):
+            continue
+        members = np.flatnonzero(after == place)
+        if len(members) > left:
+            continue
+        alive[place] = False
+        left -= len(members)
+        after[members] = others[nearest(RowParts.of(library.take(members)), fit.centroids[others])]
+    return np.flatnonzero(alive), after, left
+
+
+def _moved(
+    library: RowParts, before: Labels, wanted: Labels, centroids: FloatRows, *, min_gain: float, most: int
+) -> Labels:
+    """Return places after at most `most` rows went where they gain at least `min_gain`, the largest gains first."""
+    differ = np.flatnonzero(before != wanted)
+    rows = RowParts.of(library.take(differ))
+    gains = own_cosines(rows, centroids, wanted[differ]) - own_cosines(rows, centroids, before[differ])
+    # Rows of equal gain are nearly always equal rows; content decides between the others, never their place.
+    by_content = np.argsort(canonical_order(rows))
+    movers = differ[moves_within_budget(gains, min_gain, most, by_content)]
+    after = before.copy()
+    after[movers] = wanted[movers]
+    return after
+
+
+def _joined(library: RowParts, after: Labels, new_rows: RowParts, centroids: FloatRows, alive: Labels) -> Labels:
+    """Return places of the new rows among those `alive` while the library keeps `after`."""
+    fixed = exact_sums(library, after, len(centroids))[alive]
+    return alive[extend(new_rows, fixed, centroids[alive], steps=_JOIN_STEPS)]
