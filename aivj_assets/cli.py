@@ -14,9 +14,11 @@ import typer
 from rich.console import Console
 
 from aivj_assets.cli_bench import bench_app
+from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_embed import cache_app
+from aivj_assets.cli_k_report import k_report
 from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
-from aivj_assets.cli_pack import pack_app
+from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
 from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
@@ -26,6 +28,7 @@ app = typer.Typer(
     name="aivj", help="Render, embed, cluster, index and gate libraries of MilkDrop presets.", no_args_is_help=True,
     pretty_exceptions_enable=False, add_completion=False,
 )  # fmt: skip
+pack_app = typer.Typer(help="Make packs and split them into batches.", no_args_is_help=True)
 
 console = Console(soft_wrap=False)
 EXIT_FAILED, EXIT_USER = 1, 2
@@ -87,6 +90,9 @@ def demo(
 def run(
     batch: Annotated[str, typer.Argument(help="Batch: <pack> or <pack>/batch-0001; a pack with --all-batches.")],
     k: KOption = None,
+    k_reason: Annotated[
+        str | None, typer.Option("--k-reason", help="Why this k (see aivj k-report); kept in the run record.")
+    ] = None,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
     device: DeviceOption = None,
@@ -107,12 +113,14 @@ def run(
     from aivj_assets.orchestration.all_batches import run_all_and_report
     from aivj_assets.orchestration.commands import BatchOptions, run_and_report
 
+    if k_reason is not None and k is None:
+        raise UserError("--k-reason goes with --k; for all runs of a pack, aivj-pack.json holds both under clusters.")
     settings = parse_settings(set_ or [])
     if retry_failed:
         settings["retryFailed"] = True
     options = BatchOptions(
-        k=k, embedder=embedder, pretrained=pretrained, device=device, precision=precision, render=settings,
-        only=only or [],
+        k=k, k_reason=k_reason, embedder=embedder, pretrained=pretrained, device=device, precision=precision,
+        render=settings, only=only or [],
     )  # fmt: skip
     if all_batches:
         raise typer.Exit(run_all_and_report(console, data_root(root), batch, options))
@@ -219,7 +227,9 @@ def ui(
 # Here, and not above: the help lists commands in this order.
 app.command("search")(search)
 app.command("similar")(similar)
+bench_app.command("growth")(growth)
 app.command("profile")(profile)
+app.command("k-report")(k_report)
 app.add_typer(pack_app, name="pack")
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
@@ -263,7 +273,11 @@ def pack_import(
         console.print(
             f"  left out: {left.rel_path}: {left.reason} ({left.detail})", highlight=False, markup=False, soft_wrap=True
         )
-    console.print(f"Next: aivj run {pack}", highlight=False)
+    # A split pack that has grown gets further batches first.
+    console.print(f"Next: aivj {'pack split' if place.is_split(pack) else 'run'} {pack}", highlight=False)
+
+
+pack_app.command("split")(pack_split)
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

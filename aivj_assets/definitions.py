@@ -9,13 +9,14 @@ import dagster as dg
 from aivj_assets.orchestration.assets.clusters import clusters
 from aivj_assets.orchestration.assets.embeddings import embeddings
 from aivj_assets.orchestration.assets.frames import frames
+from aivj_assets.orchestration.assets.k_report import k_report
 from aivj_assets.orchestration.assets.presets import presets
 from aivj_assets.orchestration.assets.publication import publication
 from aivj_assets.orchestration.assets.qa_samples import qa_samples
 from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.checks import CHECKS
-from aivj_assets.orchestration.jobs import batch_job, publish_job
+from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 
@@ -29,6 +30,7 @@ ASSETS = [
     qa_samples,
     run_record,
     publication,
+    k_report,
 ]
 
 
@@ -53,7 +55,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[batch_job, publish_job],
+        jobs=[batch_job, publish_job, k_report_job],
         sensors=[new_manifest_batches, publish_accepted_batches],
         resources={**resources, **(overrides or {})},
         executor=_executor(),

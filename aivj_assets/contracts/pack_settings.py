@@ -23,9 +23,10 @@ class EmbedderSettings(ContractModel):
 
 
 class ClusterSettings(ContractModel):
-    """How many clusters, and the seed."""
+    """How many clusters, why that many (for the run record), and the seed."""
 
     k: int | None = Field(None, ge=1)
+    reason: str | None = None
     seed: int | None = Field(None, ge=0)
 
 

@@ -43,6 +43,7 @@ class BatchOptions:
     """What the command line sets on top of a pack's settings."""
 
     k: int | None = None
+    k_reason: str | None = None
     embedder: str | None = None
     pretrained: str | None = None
     device: str | None = None
@@ -63,7 +64,9 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
     embedder = embedder.model_copy(update={name: value for name, value in where.items() if value is not None})
     clusters = settings.clusters
     if options.k is not None:
-        clusters = ClusterSettings(k=options.k, seed=clusters.seed)
+        # The pack's reason is for the pack's k.
+        reason = options.k_reason or (clusters.reason if options.k == clusters.k else None)
+        clusters = ClusterSettings(k=options.k, reason=reason, seed=clusters.seed)
     render = {**settings.render, **options.render}
     return settings.model_copy(update={"embedder": embedder, "clusters": clusters, "render": render})
 

@@ -15,3 +15,8 @@ publish_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("publication"),
     description="Writes public/presets/<pack>/aivj-*.json from the pack's accepted batches.",
 )
+k_report_job = dg.define_asset_job(
+    "k_report_job",
+    selection=dg.AssetSelection.assets("k_report"),
+    description="Sweeps the number of clusters over the pack's accepted batches and writes the page; minutes.",
+)

@@ -25,7 +25,7 @@ from aivj_assets.render.environment import BrowserReport
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import needs_rendering
 
-_LAST_STAGE = "run_record"
+LAST_STAGE = "run_record"
 _RUNS_LOOKED_AT = 20
 
 
@@ -60,7 +60,7 @@ def is_finished(
     last = _last_run(instance, batch)
     if last is None or config_digest(_configuration_of(root, batch, last)) != config_digest(run_config):
         return False
-    if acceptance_problem(instance, root, batch, _LAST_STAGE) is not None:
+    if acceptance_problem(instance, root, batch, LAST_STAGE) is not None:
         return False
     folder = root.batch(batch)
     parameters = render_parameters(run_config.get("ops", {}).get("frames", {}).get("config", {}))

@@ -13,11 +13,11 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
-from aivj_assets.orchestration.jobs import batch_job, publish_job
+from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.run_config import batch_run_config
-from aivj_assets.orchestration.stages import PUBLISHED_STAGE
+from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 
 MANIFEST_TAG = "aivj/manifest_sha256"
 PRIORITY_TAG = "dagster/priority"
@@ -162,12 +162,12 @@ def publish_accepted_batches(
     """Ask for the publication of the pack whose batch has just been made, when it is accepted."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition")
-    if partition is None or run.job_name == publish_job.name:
+    selected = run.asset_selection or ()
+    of_packs = bool(selected) and not any(key.to_user_string() in STAGES for key in selected)
+    if partition is None or of_packs or run.job_name in {publish_job.name, k_report_job.name}:
         return dg.SkipReason("the run made no batch")
     if PROCESS_TAG in run.tags:
         return dg.SkipReason("the command line publishes what it has run")
-    if run.asset_selection is not None and dg.AssetKey("publication") in run.asset_selection:
-        return dg.SkipReason("the run was a publication")
     batch = BatchKey.parse(partition)
     problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
     if problem is not None:

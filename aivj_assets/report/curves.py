@@ -67,7 +67,7 @@ def line_plot(
     if marked is not None and marked in x:
         middle = box.x(places[list(x).index(marked)])
         draw.line((middle, box.top - 4, middle, box.bottom), fill=INK)
-    _legend(draw, box, curves)
+    _legend(draw, curves)
     return _drawn(image, box, places, curves, (ticks[0], ticks[-1]))
 
 
@@ -80,7 +80,7 @@ def _colours(curves: Sequence[Curve]) -> list[Colour]:
     return [CONTROL if curve.is_control else _COLOURS[next(coloured) % len(_COLOURS)] for curve in curves]
 
 
-def _legend(draw: ImageDraw.ImageDraw, box: _Box, curves: Sequence[Curve]) -> None:
+def _legend(draw: ImageDraw.ImageDraw, curves: Sequence[Curve]) -> None:
     left, font = float(14), _font(12)
     for curve, colour in zip(curves, _colours(curves), strict=True):
         draw.line((left, 39, left + 16, 39), fill=colour, width=3)

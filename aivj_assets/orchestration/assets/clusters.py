@@ -9,7 +9,7 @@ from aivj_assets.cluster.choose_k import DEFAULT_K, DEFAULT_PRESETS_PER_CLUSTER
 from aivj_assets.cluster.spherical import ClusterFit, fit_clusters
 from aivj_assets.contracts.clusters import Clusters, save_centroids
 from aivj_assets.contracts.embeddings import load_embeddings
-from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.pack_settings import ClusterSettings, PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.instance import CLUSTER_POOL
@@ -24,12 +24,15 @@ _DEFAULT_SEED = 1
 
 
 class ClusterConfig(dg.Config):
-    """How many clusters, and the seed."""
+    """How many clusters, why that many, and the seed."""
 
     k: int | None = Field(
         default=None,
         description=f"by default the pack's setting, else {DEFAULT_K}, fewer in small packs: about "
         f"{DEFAULT_PRESETS_PER_CLUSTER} presets a cluster. A number given here is taken as it is.",
+    )
+    reason: str | None = Field(
+        default=None, description="why this k was chosen; by default the pack's reason where k is the pack's"
     )
     seed: int | None = Field(default=None, description=f"by default the pack's setting, else {_DEFAULT_SEED}")
 
@@ -62,9 +65,18 @@ def clusters(
             embeddings_sha256=digest,
             first_number=first_number(root, step.batch, (digest, k or DEFAULT_K, seed)),
         )
+        fit.clusters.k_reason = with_reason(fit.clusters.k_reason, config, settings)
         save_centroids(step.folder.centroids, fit.centroids)
         fit.clusters.save(step.folder.clusters)
         return step.result(_facts(fit, embeddings.vectors, embeddings.preset_ids))
+
+
+def with_reason(k_reason: str | None, config: ClusterConfig, settings: ClusterSettings) -> str:
+    """Return how k came about with the reason that a person gave for it; one for another k does not count."""
+    is_packs = config.k is None or config.k == settings.k
+    given = config.reason or (settings.reason if is_packs and settings.k is not None else None)
+    why = " ".join((given or "").split())
+    return f"{k_reason} Chosen because: {why}" if why else k_reason or ""
 
 
 def first_number(root: DataRoot, batch: BatchKey, made_from: tuple[str, int, int]) -> int:

@@ -213,6 +213,8 @@ def test_an_accepted_batch_has_its_pack_published_whatever_button_made_it(
     request = asked_of(instance, root, result)
     assert isinstance(request, dg.RunRequest)
     assert (request.partition_key, request.run_key) == ("big", f"big:{result.run_id}")
+    # Before the batches that a backfill has queued.
+    assert int(request.tags["dagster/priority"]) > 0
 
 
 def test_what_is_not_accepted_or_published_by_others_asks_for_nothing(
@@ -226,6 +228,7 @@ def test_what_is_not_accepted_or_published_by_others_asks_for_nothing(
     for result in (
         finished_run(instance, "batch_job", **of_batch, **process_tags()),
         finished_run(instance, "publish_job", **{"dagster/partition": "big"}),
+        finished_run(instance, "k_report_job", **{"dagster/partition": "big"}),
         finished_run(instance, "other"),
     ):
         assert isinstance(asked_of(instance, root, result), dg.SkipReason)

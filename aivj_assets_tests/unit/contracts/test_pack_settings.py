@@ -30,14 +30,14 @@ def test_what_a_person_sets_is_read(tmp_path: Path) -> None:
             "requires": ["pack-15k"],
             "render": {"warmupFrames": 90},
             "embedder": {"model": "ViT-L-14"},
-            "clusters": {"k": 8, "seed": 3},
+            "clusters": {"k": 8, "seed": 3, "reason": "fills my sheets"},
             "comment": "mine",
         },
     )
     assert settings.requires == ["pack-15k"]
     assert settings.render == {"warmupFrames": 90}
     assert (settings.embedder.model, settings.embedder.pretrained) == ("ViT-L-14", None)
-    assert (settings.clusters.k, settings.clusters.seed) == (8, 3)
+    assert (settings.clusters.k, settings.clusters.seed, settings.clusters.reason) == (8, 3, "fills my sheets")
     assert settings.to_json()["comment"] == "mine"
 
 

@@ -23,9 +23,12 @@ def test_only_what_is_set_is_passed_on() -> None:
     assert config_of(
         render={"warmupFrames": 90, "format": "png"},
         embedder={"model": "ViT-L-14", "note": "asked for", "comment": "mine"},
-        clusters={"k": 8},
+        clusters={"k": 8, "reason": "fills my sheets"},
     ) == {
-        "ops": {"frames": {"config": {"warmupFrames": 90, "format": "png"}}, "clusters": {"config": {"k": 8}}},
+        "ops": {
+            "frames": {"config": {"warmupFrames": 90, "format": "png"}},
+            "clusters": {"config": {"k": 8, "reason": "fills my sheets"}},
+        },
         "resources": {"embedder": {"config": {"model": "ViT-L-14", "note": "asked for"}}},
     }
 
