@@ -1,4 +1,4 @@
-"""`cluster-labels.v0.json`: what each cluster of a lineage is called, by whom, and on which evidence.
+"""`labels.json` of a lineage: what each cluster is called, by whom, and on which evidence.
 
 A label belongs to a cluster id for good. A person's label is never replaced by a computed one, and an id that was
 retired keeps its entry, so that an old show's "c07" can still be read. This module only says how entries give way to
