@@ -52,7 +52,7 @@ class GrowthPlan:
     def totals(self) -> list[int]:
         """Size of the library after each step: by equal factors to `middle`, then by equal batches to `final`."""
         middle = min(max(self.middle, self.first), self.final)
-        early = min(self.steps - 1, max(1, self.steps // 3 - 1)) if middle > self.first else 0
+        early = min(self.steps - 2, max(1, self.steps // 3 - 1)) if middle > self.first else 0
         if middle == self.final:
             early = self.steps - 1
         growing = [self.first * (middle / self.first) ** (step / max(early, 1)) for step in range(early + 1)]

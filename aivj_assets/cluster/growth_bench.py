@@ -28,7 +28,7 @@ from pydantic import Field
 from aivj_assets.cluster.growth import Growth, GrowthPlan
 from aivj_assets.cluster.lloyd import exact_sums, fit_anew, inertia
 from aivj_assets.cluster.memory import PeakMemory
-from aivj_assets.cluster.rows import Figures, Labels, RowParts
+from aivj_assets.cluster.rows import Figures, Labels, RowParts, one_thread_each
 from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import LineageParameters, LineageState
 from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, STRATEGIES, StepResult, step
@@ -137,7 +137,8 @@ class _Library:
         if (number, k) not in self._refits:
             started = time.perf_counter()
             rows = self.upto(number + 1)
-            fit = fit_anew(rows, k, seed=self.seed + 1000 + number)
+            with one_thread_each():
+                fit = fit_anew(rows, k, seed=self.seed + 1000 + number)
             self._refits[number, k] = _Refit(inertia(fit.sums, len(rows)), fit.labels)
             self.refit_s += time.perf_counter() - started
             self._progress(f"re-fit of {len(rows)} presets, k {k}")

@@ -13,8 +13,10 @@ their parts and the number of threads:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, canonical_order, one_thread_each
 
@@ -69,6 +71,12 @@ def own_cosines(rows: RowParts, centroids: FloatRows, labels: Labels) -> Figures
         return cosines
 
     return np.concatenate([np.empty(0), *rows.map_chunks(of_chunk)])
+
+
+def cosines_between(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Figures:
+    """Return float64 [n, m]: cosines of unit rows [n, d] with others [m, d], whatever the number of threads."""
+    with one_thread_each():
+        return first.astype(np.float64) @ second.astype(np.float64).T
 
 
 def exact_sums(rows: RowParts, labels: Labels, k: int) -> Figures:

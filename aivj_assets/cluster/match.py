@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aivj_assets.cluster.lloyd import cosines_between
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels
 
 
@@ -59,7 +60,7 @@ def migration_table(changes: Changes) -> tuple[Migration, ...]:
 
 def match_by_cosine(former: FloatRows, new: FloatRows) -> Labels:
     """Return for each new centroid the former one that it continues, -1 for none: the largest sum of cosines."""
-    return best_pairs(former.astype(np.float64) @ new.T.astype(np.float64))
+    return best_pairs(cosines_between(former, new))
 
 
 def best_pairs(worth: Figures) -> Labels:

@@ -7,11 +7,22 @@ the clusters that result, as in an ordinary batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from aivj_assets.cluster.births import Birth, find_births
-from aivj_assets.cluster.lloyd import Fit, exact_sums, extend, lloyd, nearest, own_cosines
+from aivj_assets.cluster.births import Birth, distinct_cosine, find_births
+from aivj_assets.cluster.lloyd import (
+    Fit,
+    cosines_between,
+    directions,
+    exact_sums,
+    extend,
+    lloyd,
+    moved_sums,
+    nearest,
+    own_cosines,
+)
 from aivj_assets.cluster.match import best_pairs, moves_within_budget
 from aivj_assets.cluster.rows import FloatRows, Labels, RowParts, canonical_order
 from aivj_assets.cluster.state import LineageParameters, LineageState, clustering_of, histogram
@@ -28,34 +39,41 @@ class Refit:
     births: tuple[Birth, ...]
 
 
-def minor_fit(
-    state: LineageState, library: RowParts, published: Labels, new_rows: RowParts, parameters: LineageParameters
-) -> Refit:
-    """Warm start of few steps with births among the new rows; see `LineageParameters` for steps, gain and budget."""
+def founded_by(
+    state: LineageState, new_rows: RowParts, parameters: LineageParameters
+) -> tuple[FloatRows, tuple[Birth, ...]]:
+    """Return the state's centroids with those of the births among new rows after them, and the births."""
     known = state.clustering(parameters.births)
     labels = nearest(new_rows, known.centroids)
     founded, births = find_births(
         new_rows, labels, own_cosines(new_rows, known.centroids, labels), known, rules=parameters.births,
         most=parameters.limit - state.k, first_number=state.next_number, seed=parameters.seed,
     )  # fmt: skip
-    centroids = np.concatenate([known.centroids, founded])
+    return np.concatenate([known.centroids, founded]), births
+
+
+def minor_fit(
+    state: LineageState, library: RowParts, published: Labels, new_rows: RowParts, parameters: LineageParameters
+) -> Refit:
+    """Warm start of few steps with births among the new rows; see `LineageParameters` for steps, gain and budget."""
+    centroids, births = founded_by(state, new_rows, parameters)
     fit = lloyd(library + new_rows, centroids, max_steps=parameters.minor_steps)
     budget = int(parameters.minor_budget_fraction * len(library))
-    after = _moved(
-        library, published, fit.labels[: len(library)], fit.centroids, min_gain=parameters.min_gain, most=budget
-    )
     everywhere = np.arange(fit.k, dtype=np.int64)
-    new = _joined(library, after, new_rows, fit.centroids, everywhere)
-    return Refit(np.concatenate([after, new]), births)
+    places = _follow(
+        library, published, new_rows, fit,
+        alive=everywhere, former=state.centroids, min_gain=parameters.min_gain, most=budget,
+    )  # fmt: skip
+    return Refit(places, births)
 
 
 def major_fit(
     state: LineageState, library: RowParts, published: Labels, new_rows: RowParts, parameters: LineageParameters
 ) -> Refit:
-    """Warm start to convergence with births among all rows, matched to the former clusters, and merges."""
+    """Warm start to convergence, births among new and then among all rows, ids by the former clusters, merges."""
     rows = library + new_rows
-    fit = lloyd(rows, state.centroids, max_steps=parameters.warm_start_steps)
-    births: tuple[Birth, ...] = ()
+    centroids, births = founded_by(state, new_rows, parameters)
+    fit = lloyd(rows, centroids, max_steps=parameters.warm_start_steps)
     for _ in range(_MOST_BIRTH_ROUNDS):
         founded, more = _births_anywhere(rows, fit, state, births, parameters)
         if not more:
@@ -64,7 +82,10 @@ def major_fit(
         fit = lloyd(rows, np.concatenate([fit.centroids, founded]), max_steps=parameters.warm_start_steps)
     fit = _named_by_members(fit, published)
     alive, after, left = _merged(library, published, fit, state, parameters)
-    places = _follow(library, after, new_rows, fit, alive, min_gain=parameters.min_gain, most=left)
+    follow = partial(
+        _follow, library, after, new_rows, fit, former=state.centroids, min_gain=parameters.min_gain, most=left
+    )
+    places = follow(alive=alive)
     needed = parameters.births.members_needed(len(rows))
     while True:
         # The budget may leave a birth hardly a member: then it is none, and others have what it took of the budget.
@@ -73,24 +94,42 @@ def major_fit(
         if not meagre:
             return Refit(places, births)
         alive = alive[alive != min(meagre, key=lambda place: (int(sizes[place]), place))]
-        places = _follow(library, after, new_rows, fit, alive, min_gain=parameters.min_gain, most=left)
+        places = follow(alive=alive)
 
 
 def _follow(
-    library: RowParts, before: Labels, new_rows: RowParts, fit: Fit, alive: Labels, *, min_gain: float, most: int
-) -> Labels:
-    """Return places of all rows, library first: published ones move within hysteresis and budget, new ones join."""
+    library: RowParts, before: Labels, new_rows: RowParts, fit: Fit, *,
+    alive: Labels, former: FloatRows, min_gain: float, most: int,
+) -> Labels:  # fmt: skip
+    """Return places of all rows, library first: published ones move within hysteresis and budget, new ones join.
+
+    A move must bring its gain with the centroids that result, too: as only some presets follow, these lie between the
+    fit's and the former ones. Moves that fail there are taken back, until none does.
+    """
     wanted = alive[nearest(library, fit.centroids[alive])]
     after = _moved(library, before, wanted, fit.centroids, min_gain=min_gain, most=most)
-    return np.concatenate([after, _joined(library, after, new_rows, fit.centroids, alive)])
+    last = fit.centroids.copy()
+    last[: len(former)] = former
+    sums = exact_sums(library, after, fit.k)
+    while True:
+        new = alive[extend(new_rows, sums[alive], fit.centroids[alive], steps=_JOIN_STEPS)]
+        centroids = directions(sums + exact_sums(new_rows, new, fit.k), last)
+        movers = np.flatnonzero(after != before)
+        rows = RowParts.of(library.take(movers))
+        gains = own_cosines(rows, centroids, after[movers]) - own_cosines(rows, centroids, before[movers])
+        back = movers[gains < min_gain]
+        if not len(back):
+            return np.concatenate([after, new])
+        kept = after.copy()
+        kept[back] = before[back]
+        sums, after = moved_sums(library, sums, after, kept), kept
 
 
 def _births_anywhere(
     rows: RowParts, fit: Fit, state: LineageState, earlier: tuple[Birth, ...], parameters: LineageParameters
 ) -> tuple[FloatRows, tuple[Birth, ...]]:
     """Look for births among all rows, held against the fit itself."""
-    numbers = np.concatenate([state.numbers, np.array([birth.number for birth in earlier], dtype=np.int64)])
-    known = clustering_of(numbers, fit.centroids, histogram(rows, fit.labels, fit.centroids), parameters.births)
+    known = clustering_of(state.numbers, fit.centroids, histogram(rows, fit.labels, fit.centroids), parameters.births)
     return find_births(
         rows, fit.labels, own_cosines(rows, fit.centroids, fit.labels), known, rules=parameters.births,
         most=parameters.limit - fit.k, first_number=state.next_number + len(earlier), seed=parameters.seed,
@@ -119,13 +158,16 @@ def _merged(
     left = int(parameters.major_budget_fraction * len(library))
     sizes = np.bincount(fit.labels, minlength=fit.k)
     few = min(parameters.births.members_needed(len(fit.labels)) / 2, float(np.median(sizes)) / 10)
-    limit = max(parameters.births.max_centroid_cosine, state.clustering(parameters.births).distinct_cosine)
-    close = fit.centroids.astype(np.float64) @ fit.centroids.T.astype(np.float64)
+    close = cosines_between(fit.centroids, fit.centroids)
     alive = np.ones(fit.k, dtype=bool)
     after = published.copy()
     for place in sorted(range(state.k), key=lambda place: (int(sizes[place]), place)):
         others = np.flatnonzero(alive & (np.arange(fit.k) != place))
-        if not len(others) or (sizes[place] > few and close[place, others].max() <= limit):
+        if not len(others):
+            continue
+        # How close the others lie among themselves: a pair of twins must not raise the limit that it is held against.
+        limit = max(parameters.births.max_centroid_cosine, distinct_cosine(close[np.ix_(others, others)]))
+        if sizes[place] > few and close[place, others].max() <= limit:
             continue
         members = np.flatnonzero(after == place)
         if len(members) > left:
@@ -149,9 +191,3 @@ def _moved(
     after = before.copy()
     after[movers] = wanted[movers]
     return after
-
-
-def _joined(library: RowParts, after: Labels, new_rows: RowParts, centroids: FloatRows, alive: Labels) -> Labels:
-    """Return places of the new rows among those `alive` while the library keeps `after`."""
-    fixed = exact_sums(library, after, len(centroids))[alive]
-    return alive[extend(new_rows, fixed, centroids[alive], steps=_JOIN_STEPS)]

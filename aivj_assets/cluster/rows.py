@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ Result = TypeVar("Result")
 
 CHUNK_ROWS = 8192
 _UNIT_TOLERANCE = 1e-3
+_WORKERS: ContextVar[ThreadPoolExecutor | None] = ContextVar("workers", default=None)
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,26 @@ class RowParts:
 
 @contextmanager
 def one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of as many threads as BLAS may use, and hold BLAS and OpenMP to one thread each meanwhile."""
-    from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+    """Yield a pool of as many threads as BLAS may use, and hold BLAS to one thread each meanwhile.
 
-    count = max((pool["num_threads"] for pool in threadpool_info()), default=1)
-    with threadpool_limits(limits=1), ThreadPoolExecutor(max(1, count)) as workers:
-        yield workers
+    OpenMP, which scikit-learn uses, is held to one thread in the calling thread. Inside another such context, that
+    one's pool is yielded: looking for the libraries that have threads takes some 5 ms.
+    """
+    around = _WORKERS.get()
+    if around is not None:
+        yield around
+        return
+    import sklearn.cluster  # noqa: F401 - loads OpenMP and BLAS, which must be there before they can be limited
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    controller = ThreadpoolController()
+    count = max((pool["num_threads"] for pool in controller.info()), default=1)
+    with controller.limit(limits=1), ThreadPoolExecutor(max(1, count)) as workers:
+        token = _WORKERS.set(workers)
+        try:
+            yield workers
+        finally:
+            _WORKERS.reset(token)
 
 
 def check_unit_rows(rows: RowParts, what: str) -> None:

@@ -211,7 +211,7 @@ def clustering_of(numbers: Labels, centroids: FloatRows, cosines: Labels, rules:
         for mine, count in zip(cosines, counts, strict=True)
     ]
     middles = (np.arange(_BINS) + 0.5) * 2 / _BINS - 1
-    means = (cosines @ middles)[counts > 0] / counts[counts > 0]
+    means = (cosines * middles).sum(axis=1)[counts > 0] / counts[counts > 0]
     cohesion = float(np.quantile(means, rules.min_cohesion_quantile)) if len(means) else -1.0
     return Clustering(numbers, centroids, np.array(low), cohesion)
 

@@ -19,11 +19,11 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from aivj_assets.cluster.births import Birth, find_births
-from aivj_assets.cluster.lloyd import Fit, exact_sums, extend, fit_anew, lloyd, nearest, own_cosines
+from aivj_assets.cluster.births import Birth
+from aivj_assets.cluster.lloyd import Fit, exact_sums, extend, fit_anew, lloyd, own_cosines
 from aivj_assets.cluster.match import Changes, Migration, match_by_cosine, migration_table
-from aivj_assets.cluster.refit import major_fit, minor_fit
-from aivj_assets.cluster.rows import CHUNK_ROWS, Labels, RowParts, check_unit_rows, content_digest
+from aivj_assets.cluster.refit import founded_by, major_fit, minor_fit
+from aivj_assets.cluster.rows import CHUNK_ROWS, Labels, RowParts, check_unit_rows, content_digest, one_thread_each
 from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import (
     LineageParameters,
@@ -37,6 +37,7 @@ from aivj_assets.cluster.state import (
 from aivj_assets.errors import UserError
 
 DEFAULT_STRATEGY = "lineage"
+_NO_MEMBER_LEFT = "no member left"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Outcome:
     numbers: Labels
     places: Labels
     births: tuple[Birth, ...] = ()
-    reason: str = "no member left"
+    reason: str = _NO_MEMBER_LEFT
 
 
 def step(
@@ -101,10 +102,19 @@ def step(
         raise UserError(f"no clustering strategy is named '{strategy}'; there are {', '.join(STRATEGIES)}.")
     parameters = parameters or (state.parameters if state else LineageParameters())
     _check_parameters(parameters, state)
+    with one_thread_each():
+        return _stepped(strategy, state, library, published, new_rows, batch=batch, model=model, parameters=parameters)
+
+
+def _stepped(
+    strategy: str, state: LineageState | None, library: RowParts, published: npt.ArrayLike, new_rows: RowParts, *,
+    batch: str | None, model: str, parameters: LineageParameters,
+) -> StepResult:  # fmt: skip
     check_unit_rows(new_rows, f"batch {batch}" if batch else "the batch")
     check_size(len(library) + len(new_rows))
     if state is None:
         return _first(new_rows, batch, model, parameters)
+    state.check()
     digest = content_digest(new_rows)
     _check_batch(
         state, library, new_rows, batch=batch, model=model, digest=digest, needs_rows=strategy not in {"minor", "major"}
@@ -174,30 +184,22 @@ def _first(rows: RowParts, batch: str | None, model: str, parameters: LineagePar
 
 
 def _lineage(given: _Batch) -> _Outcome:
-    state, rules = given.state, given.parameters.births
-    known = state.clustering(rules)
-    labels = nearest(given.rows, known.centroids)
-    founded, births = find_births(
-        given.rows, labels, own_cosines(given.rows, known.centroids, labels), known,
-        rules=rules, most=given.parameters.limit - state.k, first_number=state.next_number, seed=given.parameters.seed,
-    )  # fmt: skip
-    centroids = np.concatenate([known.centroids, founded])
+    state = given.state
+    centroids, births = founded_by(state, given.rows, given.parameters)
     fixed = np.zeros((len(centroids), state.dim))
     fixed[: state.k] = state.sums
     new = extend(given.rows, fixed, centroids, steps=given.parameters.extend_steps)
-    return _Outcome(_with_births(state, births), np.concatenate([given.published, new]), births)
+    return _with_births(state, np.concatenate([given.published, new]), births)
 
 
 def _minor(given: _Batch) -> _Outcome:
     fit = minor_fit(given.state, given.library, given.published, given.rows, given.parameters)
-    return _Outcome(_with_births(given.state, fit.births), fit.places, fit.births)
+    return _with_births(given.state, fit.places, fit.births)
 
 
 def _major(given: _Batch) -> _Outcome:
     fit = major_fit(given.state, given.library, given.published, given.rows, given.parameters)
-    return _Outcome(
-        _with_births(given.state, fit.births), fit.places, fit.births, "merged or left without a member by a major"
-    )
+    return _with_births(given.state, fit.places, fit.births, "merged or left without a member by a major")
 
 
 def _warm_start(given: _Batch) -> _Outcome:
@@ -236,8 +238,18 @@ def _renamed(state: LineageState, fit: Fit, continues: Labels, reason: str) -> _
     return _Outcome(numbers, np.searchsorted(numbers, number_of)[fit.labels], (), reason)
 
 
-def _with_births(state: LineageState, births: tuple[Birth, ...]) -> Labels:
-    return np.concatenate([state.numbers, np.array([birth.number for birth in births], dtype=np.int64)])
+def _with_births(
+    state: LineageState, places: Labels, births: tuple[Birth, ...], reason: str = _NO_MEMBER_LEFT
+) -> _Outcome:
+    """Give the births that have members the next numbers; `places` count the state's clusters and then the births."""
+    sizes = np.bincount(places, minlength=state.k + len(births))
+    kept = np.concatenate([np.arange(state.k), state.k + np.flatnonzero(sizes[state.k :])])
+    fresh = state.next_number + np.arange(len(kept) - state.k)
+    named = tuple(
+        replace(births[place - state.k], number=int(number))
+        for place, number in zip(kept[state.k :], fresh, strict=True)
+    )
+    return _Outcome(np.concatenate([state.numbers, fresh]), np.searchsorted(kept, places), named, reason)
 
 
 def _finish(former: LineageState, kind: str, given: _Batch, outcome: _Outcome) -> StepResult:
@@ -273,8 +285,7 @@ def _finish(former: LineageState, kind: str, given: _Batch, outcome: _Outcome) -
     )
     state = replace(state, cosines=cosines[kept], retired=former.retired + retired)
     state.check()
-    births = tuple(birth for birth in outcome.births if birth.number in state.numbers)
-    return StepResult(state, numbers[new], numbers[after], changes, births, retired, migration)
+    return StepResult(state, numbers[new], numbers[after], changes, outcome.births, retired, migration)
 
 
 def _changes(former: LineageState, state: LineageState, library: RowParts, old: Labels, new: Labels) -> Changes:
