@@ -17,6 +17,7 @@ from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_embed import cache_app
 from aivj_assets.cli_k_report import k_report
+from aivj_assets.cli_lineage import lineage_app
 from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
 from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
@@ -231,6 +232,7 @@ bench_app.command("growth")(growth)
 app.command("profile")(profile)
 app.command("k-report")(k_report)
 app.add_typer(pack_app, name="pack")
+app.add_typer(lineage_app, name="lineage")
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
 

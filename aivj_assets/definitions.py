@@ -17,6 +17,7 @@ from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
+from aivj_assets.orchestration.lineage_acts import lineage_job
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 
@@ -55,7 +56,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[batch_job, publish_job, k_report_job],
+        jobs=[batch_job, publish_job, k_report_job, lineage_job],
         sensors=[new_manifest_batches, publish_accepted_batches],
         resources={**resources, **(overrides or {})},
         executor=_executor(),

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Mapping
@@ -26,9 +27,11 @@ BATCHES_NAME = "batches"
 PUBLISHED_PREFIX = "aivj-"
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 STYLE_POLICY_NAME = "aivj-style-policy.v0.json"
+PUBLISHED_CLUSTERS_NAME = "aivj-clusters.v0.json"
 LOCK_NAME = ".batch-lock.json"
 
 _REPLACED_BATCHES_NAME = ".batches.old"
+_HEAD_NAME = "head.json"
 _PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_PATTERN = re.compile(r"batch-[0-9]{4,}")
 _WINDOWS_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
@@ -126,6 +129,26 @@ class DataRoot:
         return self.path / "artifacts" / "aivj"
 
     @property
+    def lineages_dir(self) -> Path:
+        """`artifacts/lineages`: cluster ids that packs share, a folder a lineage."""
+        return self.path / "artifacts" / "lineages"
+
+    def lineage(self, name: str) -> LineageDir:
+        """Return the folder of a lineage; raises `UserError` when the name cannot be a folder name everywhere."""
+        if not _is_pack_name(name):
+            raise UserError(
+                f"'{name}' cannot name a lineage: use letters, digits, '.', '_' and '-', starting with a letter or "
+                "digit."
+            )
+        return LineageDir(name, self.lineages_dir / name)
+
+    def find_lineages(self) -> list[str]:
+        """Return the names of the lineages that have a version, sorted."""
+        if not self.lineages_dir.is_dir():
+            return []
+        return sorted(place.name for place in self.lineages_dir.iterdir() if (place / _HEAD_NAME).is_file())
+
+    @property
     def dagster_home(self) -> Path:
         """`.dagster`: Dagster's own storage."""
         return self.path / ".dagster"
@@ -203,11 +226,11 @@ class DataRoot:
             raise ValueError(f"published files start with '{PUBLISHED_PREFIX}', not '{name}'")
         return self.pack_dir(pack) / name
 
-    def published_files(self, pack: str) -> tuple[Path, Path, Path]:
-        """Return what the app fetches of a pack: the policy, the index v0 and, as it rests on both, v1 last."""
-        names = (STYLE_POLICY_NAME, style_index_name("v0"), style_index_name("v1"))
-        policy, v0, v1 = (self.published(pack, name) for name in names)
-        return policy, v0, v1
+    def published_files(self, pack: str) -> tuple[Path, Path, Path, Path]:
+        """Return what the app fetches of a pack: policy, clusters, index v0 and, as it rests on them, v1 last."""
+        names = (STYLE_POLICY_NAME, PUBLISHED_CLUSTERS_NAME, style_index_name("v0"), style_index_name("v1"))
+        policy, clusters, v0, v1 = (self.published(pack, name) for name in names)
+        return policy, clusters, v0, v1
 
     def require_own_batch(self, batch: BatchKey) -> None:
         """Raise `UserError` when `batch` is the root manifest of a split pack, which is no batch."""
@@ -375,6 +398,48 @@ class BatchDir:
         return self.frames_dir / id_hash[:2] / id_hash[2:4] / id_hash
 
 
+@dataclass(frozen=True)
+class LineageDir:
+    """A lineage's folder and the files in it."""
+
+    name: str
+    path: Path
+
+    @property
+    def head(self) -> Path:
+        """`head.json`: which version is in force."""
+        return self.path / _HEAD_NAME
+
+    @property
+    def versions_dir(self) -> Path:
+        """The folder of all versions."""
+        return self.path / "versions"
+
+    def version(self, number: int) -> Path:
+        """Return the folder of one version, `versions/v0003`."""
+        return self.versions_dir / f"v{number:04d}"
+
+    @property
+    def labels(self) -> Path:
+        """`labels.json`: what clusters are called; a label follows its id."""
+        return self.path / "labels.json"
+
+    @property
+    def energy(self) -> Path:
+        """`energy.json`: cut points of motion between calm, groove and peak."""
+        return self.path / "energy.json"
+
+    @property
+    def removed(self) -> Path:
+        """`removed.json`: batches that a person took out."""
+        return self.path / "removed.json"
+
+    @property
+    def lock(self) -> Path:
+        """The lock under which the lineage is changed."""
+        return self.path / ".lineage.lock"
+
+
 def safe_file_stem(text: str, limit: int = 80) -> str:
     """Return a file-name stem that Windows, macOS and Linux accept: ASCII word characters, at most `limit` long."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-. ")[:limit].rstrip("-. ") or "preset"
@@ -392,6 +457,15 @@ def replace_file(source: Path, target: Path) -> None:
             time.sleep(_REPLACE_WAIT_S)
         else:
             return
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder to `target`; one that lies there is moved aside first and then removed."""
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+    if target.exists():
+        replace_file(target, aside)
+    replace_file(source, target)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
@@ -415,7 +489,32 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write indented JSON whole. NaN and infinity raise `ValueError`: no browser reads them."""
-    write_text_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text_atomic(path, _json_text(value))
+
+
+def write_json_files(files: Mapping[Path, Any]) -> None:
+    """Write several JSON files that belong together: all are written and flushed before the first is renamed.
+
+    A full disk or a kill while they are written leaves the old ones; between the first rename and the last lie
+    microseconds, and files are renamed in the order given.
+    """
+    staged = [(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")) for path in files]
+    try:
+        for path, temporary in staged:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(_json_text(files[path]).encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in staged:
+            replace_file(temporary, path)
+    finally:
+        for _, temporary in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256_file(path: Path) -> str:

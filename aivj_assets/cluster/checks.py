@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from aivj_assets.contracts.findings import Finding, examples
 
 _UNIT_TOLERANCE = 1e-3
 LARGEST_SHARE_FRACTION = 0.35
+DRIFT_MIN_COSINE = 0.9
+FAR_MAX_FRACTION = 0.2
 
 
 def check_clusters(clusters: Clusters, centroids: npt.NDArray[Any], embedded_ids: Sequence[str]) -> list[Finding]:
@@ -30,6 +32,36 @@ def check_clusters(clusters: Clusters, centroids: npt.NDArray[Any], embedded_ids
         _centroids(clusters, centroids),
         _largest_share(sizes, len(clusters.clusters)),
     ]
+
+
+def check_drift(drift: Mapping[str, float]) -> Finding:
+    """Hold {cluster id: cosine (-1..1) of its centroid before and after a batch} against what a batch usually moves.
+
+    A warning: a centroid that turns far stands for another style than its id did.
+    """
+    name = "centroid_drift"
+    if not drift:
+        return Finding(name, True, "the first version: nothing to drift from", "warning")
+    farthest, cosine = min(drift.items(), key=lambda item: item[1])
+    detail = (
+        f"{farthest} turned most: cosine {cosine:.3f} with its centroid before (at least {DRIFT_MIN_COSINE} is usual)"
+    )
+    return Finding(name, cosine >= DRIFT_MIN_COSINE, detail, "warning", {"lowest_cosine": cosine})
+
+
+def check_far(cosines: npt.NDArray[np.floating], low_cosines: npt.NDArray[np.floating]) -> Finding:
+    """Hold each preset's cosine [n] with its centroid against the 5% quantile of its cluster before, `low_cosines` [n].
+
+    A warning: many far presets are styles that no cluster stands for yet.
+    """
+    name, count = "far_from_centroids", len(cosines)
+    far = int((cosines < low_cosines).sum())
+    share = far / count if count else 0.0
+    detail = (
+        f"{far} of {count} presets ({share:.1%}) are farther from their centroid than 95% of their cluster was before "
+        f"(up to {FAR_MAX_FRACTION:.0%} is usual); a major finds styles that births do not"
+    )
+    return Finding(name, share <= FAR_MAX_FRACTION, detail, "warning", {"far_fraction": share})
 
 
 def _assignments(clusters: Clusters, embedded_ids: Sequence[str]) -> Finding:

@@ -29,10 +29,20 @@ class Cluster(ContractModel):
     centroid: int = Field(ge=0)
     born_in: str
     label: str
+    library_size: int | None = Field(None, description="presets of the cluster in the whole lineage")
+
+
+class BatchLineage(ContractModel):
+    """The lineage, and its version, that a batch's cluster ids are of; `k` and `presets` are the whole lineage's."""
+
+    name: str
+    version: int
+    k: int
+    presets: int
 
 
 class Clusters(ContractFile):
-    """The clusters of a batch and the assignment of every embedded preset."""
+    """The clusters that a batch has presets in, and the assignment of every embedded preset."""
 
     version: Literal["v0"] = "v0"
     k: int = Field(ge=1)
@@ -45,6 +55,7 @@ class Clusters(ContractFile):
     k_reason: str | None = None
     embeddings_sha256: str | None = None
     libraries: dict[str, str] | None = None
+    lineage: BatchLineage | None = None
 
     @model_validator(mode="after")
     def _sizes_and_ids_agree(self) -> Self:

@@ -10,6 +10,7 @@ from aivj_assets.contracts.base import ContractFile, ContractModel
 from aivj_assets.layout import DataRoot
 
 PACK_SETTINGS_NAME = "aivj-pack.json"
+DEFAULT_LINEAGE = "main"
 
 
 class EmbedderSettings(ContractModel):
@@ -23,16 +24,19 @@ class EmbedderSettings(ContractModel):
 
 
 class ClusterSettings(ContractModel):
-    """How many clusters, why that many (for the run record), and the seed."""
+    """How many clusters, why that many (for the run record), the seed, how far births may go, and how batches join."""
 
     k: int | None = Field(None, ge=1)
     reason: str | None = None
     seed: int | None = Field(None, ge=0)
+    k_limit: int | None = Field(None, ge=1)
+    strategy: str | None = None
 
 
 class PackSettings(ContractFile):
-    """Settings of a pack: packs that must be accepted first, rendering parameters, embedder, clusters."""
+    """Settings of a pack: lineage, packs that must be accepted first, rendering parameters, embedder, clusters."""
 
+    lineage: str = DEFAULT_LINEAGE
     requires: list[str] = Field(default_factory=list)
     render: dict[str, Any] = Field(default_factory=dict)
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)

@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
+from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, BatchKey, DataRoot, check_pack_name
 from aivj_assets.orchestration.commands import (
     BatchOptions,
     merged_settings,
@@ -26,6 +27,8 @@ from aivj_assets.orchestration.commands import (
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
+from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.resources import check_run_can_have_its_model
 from aivj_assets.orchestration.reuse import LAST_STAGE, describe_here, is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
@@ -144,6 +147,7 @@ def _take_turn(call: _Call, turn: _Turn, title: str) -> None:
             turn.done, turn.problem, turn.unfinished = "was current", None, False
             call.console.print(f"{title}: accepted and current", highlight=False, markup=False)
             return
+        check_run_can_have_its_model(call.root, turn.batch.pack, call.config)
         turn.done = "ran"
         with run_progress(call.console, call.root, turn.batch, title) as watch:
             turn.outcome = run_batch(call.instance, call.root, turn.batch, call.config, watch=watch)
@@ -199,7 +203,11 @@ def _publication_is_current(call: _Call, pack: str, accepted: Sequence[BatchKey]
         return False
     try:
         index = StyleIndex.load(call.root.published_files(pack)[-1])
+        clusters = Clusters.load(call.root.published(pack, PUBLISHED_CLUSTERS_NAME))
     except UserError:
+        return False
+    lineage = Lineage.open(lineage_of(call.root, pack))
+    if lineage is None or clusters.lineage is None or lineage.ids_changed_after(clusters.lineage.version):
         return False
     listed = (index.model_extra or {}).get("batches")
     names = [item.get("batch") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []

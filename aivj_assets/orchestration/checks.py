@@ -21,6 +21,7 @@ from aivj_assets.contracts.style import ENERGIES, StyleIndex
 from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inputs
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration.lineage_findings import lineage_findings
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.profile import frozen_card_finding
 from aivj_assets.orchestration.resources import DataRootResource
@@ -50,7 +51,12 @@ DESCRIPTIONS = {
         "no_empty_cluster": "Every cluster holds as many presets as it says, and at least one.",
         "cluster_ids_legal": "Ids are c and two or more digits, each once, as many as k.",
         "centroids_unit_length": "Every cluster has a centroid of length 1.",
+        "published_ids_kept": "No published preset has another cluster than before, unless the migration table of a "
+        "declared minor or major accounts for it.",
         "largest_cluster_share": "No cluster holds most of the presets. A warning: try another k.",
+        "centroid_drift": "No centroid has turned far with this batch. A warning: look at the cluster's sheet.",
+        "far_from_centroids": "Few presets are far from every centroid. A warning: aivj lineage major founds clusters "
+        "for styles that births did not find.",
     },
     "style_index": {
         "contract": "Both files are what the app reads.",
@@ -165,9 +171,11 @@ def _embedding_findings(instance: dg.DagsterInstance, root: DataRoot, batch: Bat
 
 def _cluster_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:
     folder = root.batch(batch)
-    return check_clusters(
-        Clusters.load(folder.clusters), load_centroids(folder.centroids), read_embedding_ids(folder.embedding_ids)
-    )
+    made, centroids = Clusters.load(folder.clusters), load_centroids(folder.centroids)
+    return [
+        *check_clusters(made, centroids, read_embedding_ids(folder.embedding_ids)),
+        *lineage_findings(root, batch, made),
+    ]
 
 
 def _style_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:

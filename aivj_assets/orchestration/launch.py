@@ -69,10 +69,16 @@ def run_k_report(instance: dg.DagsterInstance, pack: str, run_config: Mapping[st
     return _execute(instance, "k_report_job", pack, {"aivj/pack": pack}, run_config=run_config)
 
 
+def run_lineage_act(instance: dg.DagsterInstance, name: str, config: Mapping[str, Any]) -> RunOutcome:
+    """Run `lineage_job`, one act on a lineage; `name` is the lineage's or the batch's, for the run's tag."""
+    run_config = {"ops": {"lineage_act": {"config": dict(config)}}}
+    return _execute(instance, "lineage_job", None, {"aivj/lineage_act": name}, run_config=run_config)
+
+
 def _execute(
     instance: dg.DagsterInstance,
     job_name: str,
-    partition: str,
+    partition: str | None,
     tags: Mapping[str, str],
     *,
     run_config: Mapping[str, Any] | None = None,
@@ -82,7 +88,8 @@ def _execute(
     repository = ReconstructableRepository.for_module(
         "aivj_assets.definitions", "defs", working_directory=str(project_root())
     )
-    run_tags = {**tags, **process_tags(), "dagster/partition": partition}
+    of_partition = {} if partition is None else {"dagster/partition": partition}
+    run_tags = {**tags, **process_tags(), **of_partition}
     outcome = RunOutcome("", success=False)
     with (
         _watching(instance, run_tags, watch),

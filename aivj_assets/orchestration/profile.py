@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from aivj_assets.contracts.embeddings import EmbeddingsMeta, ModelCard
@@ -24,12 +21,12 @@ from aivj_assets.contracts.profile import FrozenCard, PackProfile
 from aivj_assets.embed.checks import FROZEN_CARD, check_frozen_card
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
+from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, storage_errors
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.report.profile import print_profile
 
-_LOCK_TIMEOUT_S = 60.0
 _SUPERSEDED = "no other accepted batch of the pack carried it when {batch} was accepted with another card"
 
 
@@ -104,7 +101,7 @@ def settle_card(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, c
     frozen = PackProfile.of_pack(root, batch.pack).embedding
     if frozen is not None and frozen.card == card:
         return
-    with _changing(root, batch.pack):
+    with held_lock(root.profile_lock(batch.pack)):
         profile = PackProfile.of_pack(root, batch.pack)
         finding = _finding(instance, root, batch, card, profile.embedding)
         if not finding.passed:
@@ -127,7 +124,7 @@ def refreeze(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, reas
     if problem is not None:
         raise UserError(f"Batch {batch} cannot lend its card to the pack: {problem.rstrip('.')}.")
     card = EmbeddingsMeta.load(root.batch(batch).embeddings_meta).card
-    with _changing(root, batch.pack):
+    with held_lock(root.profile_lock(batch.pack)):
         profile = PackProfile.of_pack(root, batch.pack)
         if profile.embedding is None:
             raise UserError(
@@ -211,19 +208,3 @@ def _other_holder(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey,
         if other.key == frozen.batch or acceptance_problem(instance, root, other, PUBLISHED_STAGE) is None:
             return other.key
     return None
-
-
-@contextmanager
-def _changing(root: DataRoot, pack: str) -> Iterator[None]:
-    """Let one process at a time change a pack's profile."""
-    path = root.profile_lock(pack)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=_LOCK_TIMEOUT_S)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{path} stays locked; another process hangs. End it and try again.") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -17,6 +17,7 @@ from aivj_assets.contracts.render_parameters import RenderParameters, fingerprin
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.jobs import batch_job
+from aivj_assets.orchestration.lineage_join import ids_are_current
 from aivj_assets.orchestration.parameters import render_parameters
 from aivj_assets.orchestration.resources import RendererResource
 from aivj_assets.orchestration.run_config import batch_run_config
@@ -60,7 +61,7 @@ def is_finished(
     last = _last_run(instance, batch)
     if last is None or config_digest(_configuration_of(root, batch, last)) != config_digest(run_config):
         return False
-    if acceptance_problem(instance, root, batch, LAST_STAGE) is not None:
+    if acceptance_problem(instance, root, batch, LAST_STAGE) is not None or not ids_are_current(root, batch):
         return False
     folder = root.batch(batch)
     parameters = render_parameters(run_config.get("ops", {}).get("frames", {}).get("config", {}))

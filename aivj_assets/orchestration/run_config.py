@@ -17,7 +17,7 @@ def batch_run_config(settings: PackSettings) -> dict[str, Any]:
     render = render_parameters(settings.render).model_dump(mode="json", by_alias=True, include=given)
     passed_on = {"model", "pretrained", "note", "device", "precision"}
     embedder = settings.embedder.model_dump(exclude_none=True, include=passed_on)
-    clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "reason", "seed"})
+    clusters = settings.clusters.model_dump(exclude_none=True, include={"k", "reason", "seed", "k_limit", "strategy"})
     config: dict[str, Any] = {}
     ops: dict[str, Any] = {}
     if render:

@@ -14,6 +14,7 @@ from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
+from aivj_assets.orchestration.lineage_acts import has_accepted_batch, lineage_job, packs_of_act
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.run_config import batch_run_config
@@ -154,13 +155,16 @@ def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRoo
     request_job=publish_job,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=15,
-    description="After a run of a batch, by whatever button, its pack is published if the batch is accepted.",
+    description="After a run of a batch, by whatever button, its pack is published if the batch is accepted; after an "
+    "act on a lineage its packs are.",
 )
 def publish_accepted_batches(
     context: dg.RunStatusSensorContext, data_root: DataRootResource
-) -> dg.RunRequest | dg.SkipReason:
+) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
     """Ask for the publication of the pack whose batch has just been made, when it is accepted."""
     run = context.dagster_run
+    if run.job_name == lineage_job.name:
+        return _after_act(context, data_root.get())
     partition = run.tags.get("dagster/partition")
     selected = run.asset_selection or ()
     of_packs = bool(selected) and not any(key.to_user_string() in STAGES for key in selected)
@@ -172,6 +176,24 @@ def publish_accepted_batches(
     problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
     if problem is not None:
         return dg.SkipReason(f"batch {batch} is not accepted: {problem}")
+    return _publication_request(batch.pack, run.run_id)
+
+
+def _publication_request(pack: str, run_id: str) -> dg.RunRequest:
     # It takes seconds, and must not wait for a backfill of all other batches to end.
-    tags = {"aivj/pack": batch.pack, PRIORITY_TAG: "1"}
-    return dg.RunRequest(run_key=f"{batch.pack}:{run.run_id}", partition_key=batch.pack, tags=tags)
+    tags = {"aivj/pack": pack, PRIORITY_TAG: "1"}
+    return dg.RunRequest(run_key=f"{pack}:{run_id}", partition_key=pack, tags=tags)
+
+
+def _after_act(context: dg.RunStatusSensorContext, root: DataRoot) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the publication of every pack whose ids an act may have changed."""
+    run = context.dagster_run
+    if PROCESS_TAG in run.tags:
+        return dg.SkipReason("the command line publishes what it has done")
+    ops: Any = run.run_config.get("ops", {})
+    config = ops.get("lineage_act", {}).get("config", {})
+    packs = packs_of_act(root, config.get("act"), config.get("lineage"), config.get("batch"))
+    accepted = [pack for pack in packs if has_accepted_batch(context.instance, root, pack)]
+    if not accepted:
+        return dg.SkipReason("the act changes no published pack")
+    return dg.SensorResult(run_requests=[_publication_request(pack, run.run_id) for pack in accepted])

@@ -16,7 +16,11 @@ from aivj_assets.layout import BatchDir, BatchKey, DataRoot, sha256_file
 
 EMBEDDING_CHECKS = ("shape", "finite", "unit_norm", "unique_ids", "one_row_per_ok_preset", "frozen_card")
 EMBEDDING_WARNINGS = ("near_black_inputs", "collapse")
-CLUSTER_CHECKS = ("every_preset_assigned_once", "no_empty_cluster", "cluster_ids_legal", "centroids_unit_length")
+CLUSTER_CHECKS = (
+    "every_preset_assigned_once", "no_empty_cluster", "cluster_ids_legal", "centroids_unit_length",
+    "published_ids_kept",
+)  # fmt: skip
+CLUSTER_WARNINGS = ("largest_cluster_share", "centroid_drift", "far_from_centroids")
 STYLE_INDEX_CHECKS = ("contract", "coverage", "no_duplicates", "energies_legal")
 
 
@@ -51,7 +55,7 @@ _STAGES = (
         ("embeddings",),
         lambda _root, _batch, folder: (folder.clusters, folder.centroids),
         CLUSTER_CHECKS,
-        ("largest_cluster_share",),
+        CLUSTER_WARNINGS,
     ),
     Stage(
         "style_index",

@@ -32,6 +32,8 @@ ENERGY_KEYWORDS: dict[Energy, frozenset[str]] = {
     "calm": frozenset(_CALM_WORDS.split()),
     "peak": frozenset(_PEAK_WORDS.split()),
 }
+# A third is the aim; terciles drawn anew with each batch would give 5-15% of the presets another energy early on.
+TIER_MIN_FRACTION, TIER_MAX_FRACTION = 0.25, 0.42
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,7 @@ def energy_by_motion(motion: Mapping[str, float]) -> EnergyTiers:
     a figure (static presets have motion 0). When all motions are equal nothing tells them apart and all are groove.
     Raises `UserError` for a figure that is no number.
     """
-    broken = [preset_id for preset_id, value in motion.items() if not math.isfinite(value)]
-    if broken:
-        raise UserError(f"motion of {examples(sorted(broken))} is no number; materialise frames again.")
+    _require_finite(motion)
     ranked = sorted(motion, key=lambda preset_id: (motion[preset_id], preset_id))
     if not ranked or motion[ranked[0]] == motion[ranked[-1]]:
         return EnergyTiers(dict.fromkeys(ranked, "groove"), None, None)
@@ -71,6 +71,40 @@ def energy_by_motion(motion: Mapping[str, float]) -> EnergyTiers:
     energies = {preset_id: ENERGIES[3 * rank // count] for rank, preset_id in enumerate(ranked)}
     calm_last, groove_last = -(-count // 3) - 1, -(-2 * count // 3) - 1
     return EnergyTiers(energies, motion[ranked[calm_last]], motion[ranked[groove_last]])
+
+
+def energy_by_cuts(motion: Mapping[str, float], calm_max: float | None, groove_max: float | None) -> EnergyTiers:
+    """Cut presets {presetId: motion in 0..1} at given points: calm up to `calm_max`, groove up to `groove_max`.
+
+    Without points all are groove. Raises `UserError` for a figure that is no number.
+    """
+    _require_finite(motion)
+    if calm_max is None or groove_max is None:
+        return EnergyTiers(dict.fromkeys(motion, "groove"), None, None)
+    energies: dict[str, Energy] = {
+        preset_id: "calm" if value <= calm_max else "groove" if value <= groove_max else "peak"
+        for preset_id, value in motion.items()
+    }
+    return EnergyTiers(energies, calm_max, groove_max)
+
+
+def uneven_tier(tiers: EnergyTiers) -> str | None:
+    """Return which tier holds less than 25% or more than 42% of the presets, in words; None when none does."""
+    total = len(tiers.energies)
+    for energy, count in tiers.counts.items():
+        share = count / total if total else 0.0
+        if not TIER_MIN_FRACTION <= share <= TIER_MAX_FRACTION:
+            return (
+                f"{energy} holds {share:.1%} of {total} presets, outside {TIER_MIN_FRACTION:.0%} to "
+                f"{TIER_MAX_FRACTION:.0%}"
+            )
+    return None
+
+
+def _require_finite(motion: Mapping[str, float]) -> None:
+    broken = [preset_id for preset_id, value in motion.items() if not math.isfinite(value)]
+    if broken:
+        raise UserError(f"motion of {examples(sorted(broken))} is no number; materialise frames again.")
 
 
 def energy_by_title(title: str) -> Energy:

@@ -1,4 +1,4 @@
-"""A pack's index from its accepted batches: entries gathered, energy tiers cut anew over the whole pack."""
+"""A pack's index from its accepted batches: entries gathered, cluster ids and energies of the lineage's head."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aivj_assets.contracts.embeddings import ModelCard, require_same_card
+from aivj_assets.contracts.lineage import EnergyCuts
 from aivj_assets.contracts.style import StyleEntry, StyleIndex
 from aivj_assets.errors import UserError
-from aivj_assets.style.energy import EnergyTiers, energy_by_motion
+from aivj_assets.style.energy import EnergyTiers, energy_by_cuts, energy_by_motion, uneven_tier
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,17 @@ class AcceptedBatch:
 
 @dataclass(frozen=True)
 class PackIndex:
-    """The pack's index in both versions, and how its energy tiers were cut."""
+    """The pack's index in both versions."""
 
     v1: StyleIndex
     v0: StyleIndex
-    tiers: EnergyTiers
 
 
-def merge_batches(pack: str, batches: Sequence[AcceptedBatch], generated_at: str) -> PackIndex:
-    """Merge the indexes of a pack's accepted batches, in the order given.
+def require_mergeable(pack: str, batches: Sequence[AcceptedBatch]) -> None:
+    """Raise `UserError` unless batches may lie in one index.
 
-    Raises `UserError` when there is no batch, when two were rendered with different pixel parameters or embedded by
-    different models (their figures do not compare), or when two hold the same preset id.
+    They may not when there is none, when two were rendered with different pixel parameters or embedded by different
+    models (their figures do not compare), or when two hold the same preset id.
     """
     if not batches:
         raise UserError(f"Pack '{pack}' has no accepted batch to publish.")
@@ -52,8 +52,65 @@ def merge_batches(pack: str, batches: Sequence[AcceptedBatch], generated_at: str
         f"embed batches again so that all carry one card (aivj profile {pack} shows which is the pack's)",
     )
     _require_unique(pack, batches)
-    tiers = energy_by_motion({key: value for batch in batches for key, value in batch.motion.items()})
-    v1 = [_with_energy(entry, tiers) for batch in batches for entry in batch.v1.entries]
+
+
+def settle_cuts(
+    pack: str,
+    motion: Mapping[str, float],
+    known: EnergyCuts | None,
+    *,
+    major_since: bool,
+    lineage_version: int,
+    at: str,
+) -> EnergyCuts:
+    """Return the cut points of motion (0..1) that hold for a pack: those known, or the pack's own terciles.
+
+    They are drawn anew when there are none, after a `major` of the lineage, and when a tier has left 25-42% of the
+    pack. `flips` then counts the presets that get another energy.
+    """
+    before = None if known is None else energy_by_cuts(motion, known.calm_max, known.groove_max)
+    if known is None or before is None:
+        reason = "the first of the lineage"
+    elif major_since:
+        reason = "the lineage has had a major"
+    else:
+        uneven = uneven_tier(before)
+        if uneven is None:
+            return known
+        reason = uneven
+    drawn = energy_by_motion(motion)
+    if known is not None and (drawn.calm_max, drawn.groove_max) == (known.calm_max, known.groove_max):
+        # Many presets that move alike: no cut is better.
+        return known
+    after = energy_by_cuts(motion, drawn.calm_max, drawn.groove_max)
+    flips = 0 if before is None else sum(before.energies[name] != energy for name, energy in after.energies.items())
+    return EnergyCuts(
+        calm_max=drawn.calm_max, groove_max=drawn.groove_max, drawn_at=at, drawn_from=pack,
+        lineage_version=lineage_version, presets=len(motion), reason=reason, flips=flips,
+    )  # fmt: skip
+
+
+def merge_batches(
+    pack: str,
+    batches: Sequence[AcceptedBatch],
+    generated_at: str,
+    *,
+    clusters: Mapping[str, str],
+    tiers: EnergyTiers,
+) -> PackIndex:
+    """Merge the indexes of a pack's accepted batches, in the order given.
+
+    `clusters` are {presetId: cluster id} and `tiers` the energies over the whole pack: they replace what the batches'
+    own indexes say. Raises `UserError` when the batches may not lie in one index or a preset has no cluster.
+    """
+    require_mergeable(pack, batches)
+    lost = [entry.preset_id for batch in batches for entry in batch.v1.entries if entry.preset_id not in clusters]
+    if lost:
+        raise UserError(
+            f"Pack '{pack}': {len(lost)} indexed presets have no cluster in the lineage, e.g. '{lost[0]}'; materialise "
+            "clusters of their batch again."
+        )
+    v1 = [_settled(entry, clusters, tiers) for batch in batches for entry in batch.v1.entries]
     v0 = [entry for batch in batches for entry in batch.v0.entries]
     made_of = [{"batch": batch.batch, "fingerprint": batch.fingerprint} for batch in batches]
     return PackIndex(
@@ -63,7 +120,6 @@ def merge_batches(pack: str, batches: Sequence[AcceptedBatch], generated_at: str
         StyleIndex.model_validate(
             {"version": "v0", "generated_at": generated_at, "pack": pack, "entries": v0, "batches": made_of}
         ),
-        tiers,
     )
 
 
@@ -79,7 +135,8 @@ def _require_unique(pack: str, batches: Sequence[AcceptedBatch]) -> None:
                 )
 
 
-def _with_energy(entry: StyleEntry, tiers: EnergyTiers) -> StyleEntry:
-    energy = tiers.energies[entry.preset_id]
-    tags = [f"energy:{energy}" if tag.startswith("energy:") else tag for tag in entry.tags]
-    return entry.model_copy(update={"energy": energy, "tags": tags})
+def _settled(entry: StyleEntry, clusters: Mapping[str, str], tiers: EnergyTiers) -> StyleEntry:
+    cluster, energy = clusters[entry.preset_id], tiers.energies[entry.preset_id]
+    now = {"cluster": f"cluster:{cluster}", "energy": f"energy:{energy}"}
+    tags = [now.get(tag.partition(":")[0], tag) for tag in entry.tags]
+    return entry.model_copy(update={"author_key": cluster, "energy": energy, "tags": tags})

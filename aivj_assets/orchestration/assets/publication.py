@@ -1,25 +1,34 @@
 """`publication`: the only writer of `public/presets/<pack>/aivj-*.json`, from the pack's accepted batches."""
 
 import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.base import ContractFile, utc_now
+from aivj_assets.contracts.clusters import BatchLineage, Cluster, Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.contracts.lineage import EnergyCuts, LineageEnergy, RemovedBatches
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file, write_json_files
+from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
+from aivj_assets.orchestration.lineage_store import Lineage, label_of, lineage_of
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
 from aivj_assets.orchestration.profile import settle_card
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
-from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches
+from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
+from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches, require_mergeable, settle_cuts
 from aivj_assets.style.policy import build_policy
 
 
@@ -32,11 +41,11 @@ from aivj_assets.style.policy import build_policy
     pool="publication",
 )
 def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
-    """Publish a pack: style index v1 and v0 and the policy, merged from every accepted batch and no other."""
+    """Publish a pack: style index v1 and v0, clusters and policy, from every accepted batch and no other."""
     root = data_root.get()
     with user_errors():
         pack = check_pack_name(context.partition_key)
-        accepted, refused = accepted_batches(context.instance, root, pack)
+        accepted, refused = publishable_batches(context.instance, root, pack)
         for key, problem in refused.items():
             context.log.warning(f"Batch {key} is not published: {problem}")
         if not accepted:
@@ -47,34 +56,54 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
                 f"Pack '{pack}' has no accepted batch to publish ({why}). What is published stays as it is."
             )
         loaded = [load_accepted(root, batch) for batch in accepted]
-        index = merge_batches(pack, loaded, utc_now())
-        # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
-        if accepted_batches(context.instance, root, pack)[0] != accepted:
-            raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
-        # All carry one card; nothing is published under another than the pack's.
-        settle_card(context.instance, root, accepted[0], loaded[0].card)
-        digest = publish(root, pack, index)
+        require_mergeable(pack, loaded)
+        folder = lineage_of(root, pack)
+        with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
+            made = _gather(root, pack, accepted, loaded)
+            # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
+            if publishable_batches(context.instance, root, pack)[0] != accepted:
+                raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
+            # All carry one card; nothing is published under another than the pack's.
+            settle_card(context.instance, root, accepted[0], loaded[0].card)
+            _keep_cuts(made)
+            digest = publish(root, made)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest),
-            metadata={
-                "entries": len(index.v1.entries),
-                "embedded_by": loaded[0].card.name,
-                "batches": dg.MetadataValue.md("\n".join(f"- {batch}" for batch in accepted)),
-                "batches_left_out": dg.MetadataValue.md(markdown_table(("batch", "why"), list(refused.items()))),
-                "energies": dg.MetadataValue.md(counts_table("energy", index.tiers.counts)),
-                "folder": dg.MetadataValue.path(str(root.pack_dir(pack))),
-            },
+            data_version=dg.DataVersion(digest), metadata=_facts(root, made, refused, loaded[0].card.name)
         )
 
 
-def accepted_batches(instance: dg.DagsterInstance, root: DataRoot, pack: str) -> tuple[list[BatchKey], dict[str, str]]:
-    """Return a pack's accepted batches in order, and the others with what is missing."""
+@dataclass(frozen=True)
+class Publication:
+    """What is about to be published of a pack. `cuts` are those that hold, `new_cuts` whether they are new."""
+
+    pack: str
+    lineage: Lineage
+    batches: list[BatchKey]
+    index: PackIndex
+    clusters: Clusters
+    tiers: EnergyTiers
+    energy: LineageEnergy
+    cuts: EnergyCuts
+
+    @property
+    def new_cuts(self) -> bool:
+        """Whether the cut points were drawn just now."""
+        return self.energy.cuts != self.cuts
+
+
+def publishable_batches(
+    instance: dg.DagsterInstance, root: DataRoot, pack: str
+) -> tuple[list[BatchKey], dict[str, str]]:
+    """Return a pack's accepted batches that no person removed, in order, and the others with what is missing."""
     accepted: list[BatchKey] = []
     refused: dict[str, str] = {}
+    removed = RemovedBatches.of(lineage_of(root, pack)).batches
     for batch in root.find_batches():
         if batch.pack != pack:
             continue
         problem = acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
+        if batch.key in removed:
+            problem = f"it was removed from its lineage ({removed[batch.key].reason})"
         if problem is None:
             accepted.append(batch)
         else:
@@ -105,11 +134,131 @@ def load_accepted(root: DataRoot, batch: BatchKey) -> AcceptedBatch:
     )
 
 
-def publish(root: DataRoot, pack: str, index: PackIndex) -> str:
-    """Write the three files, v1 last, and return the SHA-256 over them."""
-    contents = (build_policy(pack, utc_now()), index.v0, index.v1)
+def _gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[AcceptedBatch]) -> Publication:
+    """Return the pack as its lineage's version in force has it; raises `UserError`."""
+    folder = lineage_of(root, pack)
+    lineage = Lineage.open(folder)
+    if lineage is None:
+        raise UserError(f"Pack '{pack}': lineage '{folder.name}' has no version; materialise clusters of its batches.")
+    ids: dict[str, str] = {}
+    for batch in accepted:
+        known = lineage.batch(batch.key)
+        if known is None:
+            raise UserError(
+                f"Batch {batch} is accepted but not in lineage '{lineage.name}', which began anew in version "
+                f"{lineage.facts.number}: aivj run {batch}, or remove the batch (aivj lineage remove {batch})."
+            )
+        ids |= lineage.ids_of(known)
+    motion = {name: value for batch in loaded for name, value in batch.motion.items()}
+    now, energy = utc_now(), LineageEnergy.of(folder)
+    major_since = energy.cuts is not None and lineage.had_major_after(energy.cuts.lineage_version)
+    cuts = settle_cuts(
+        pack, motion, energy.cuts, major_since=major_since, lineage_version=lineage.facts.number, at=now
+    )  # fmt: skip
+    tiers = energy_by_cuts(motion, cuts.calm_max, cuts.groove_max)
+    index = merge_batches(pack, loaded, now, clusters=ids, tiers=tiers)
+    return Publication(pack, lineage, accepted, index, _pack_clusters(lineage, ids, index, loaded), tiers, energy, cuts)
+
+
+def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, loaded: list[AcceptedBatch]) -> Clusters:
+    """Return the pack's clusters in the lineage's version in force; centroid rows are the lineage's places."""
+    assignments = {entry.preset_id: ids[entry.preset_id] for entry in index.v1.entries}
+    sizes, state = Counter(assignments.values()), lineage.version.state
+    listed = [(place, f"c{number:02d}") for place, number in enumerate(state.numbers.tolist())]
+    return Clusters.model_validate(
+        {
+            "k": len(sizes),
+            "seed": state.parameters.seed,
+            "strategy": lineage.facts.strategy,
+            "previous": None,
+            "clusters": [
+                Cluster(
+                    id=name, size=sizes[name], centroid=place, born_in=state.born_in[place],
+                    label=label_of(lineage, name), library_size=int(state.sizes[place]),
+                )
+                for place, name in listed
+                if name in sizes
+            ],
+            "assignments": assignments,
+            "requested_k": lineage.facts.requested_k,
+            "k_reason": lineage.facts.k_reason,
+            "lineage": BatchLineage(
+                name=lineage.name, version=lineage.facts.number, k=state.k, presets=len(lineage.version)
+            ),
+            "batches": [{"batch": batch.batch, "fingerprint": batch.fingerprint} for batch in loaded],
+        }
+    )  # fmt: skip
+
+
+def _keep_cuts(made: Publication) -> None:
+    """Store cut points that were drawn just now; a publication that is cut off after this finds and uses them."""
+    if not made.new_cuts:
+        return
+    history = [*made.energy.history, *([made.energy.cuts] if made.energy.cuts is not None else [])]
+    made.energy.model_copy(update={"cuts": made.cuts, "history": history}).save(made.lineage.folder.energy)
+
+
+def publish(root: DataRoot, made: Publication) -> str:
+    """Write the four files, v1 last, and return the SHA-256 over them.
+
+    Each carries the same `publication`, a digest of what all say: a reader that meets two different ones has come
+    between two renames and fetches again.
+    """
+    contents: tuple[ContractFile, ...] = (
+        build_policy(made.pack, utc_now()), made.clusters, made.index.v0, made.index.v1,
+    )  # fmt: skip
     digest = hashlib.sha256()
-    for path, content in zip(root.published_files(pack), contents, strict=True):
-        content.save_if_changed(path)
-        digest.update(f"{path.name}:{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
+    for content in contents:
+        plain = {name: value for name, value in content.to_json().items() if name != "generatedAt"}
+        digest.update(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
+    told = digest.hexdigest()
+    files = {
+        path: {**content.to_json(), "publication": told}
+        for path, content in zip(root.published_files(made.pack), contents, strict=True)
+    }
+    if not all(_says(path, told) for path in files):
+        write_json_files(files)
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.name}:{sha256_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _says(path: Any, publication_digest: str) -> bool:
+    """Whether a published file is of this very publication."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("publication") == publication_digest
+
+
+def _facts(root: DataRoot, made: Publication, refused: dict[str, str], card: str) -> dict[str, Any]:
+    cuts = made.cuts
+    return {
+        "entries": len(made.index.v1.entries),
+        "embedded_by": card,
+        "batches": dg.MetadataValue.md("\n".join(f"- {batch}" for batch in made.batches)),
+        "batches_left_out": dg.MetadataValue.md(markdown_table(("batch", "why"), list(refused.items()))),
+        "lineage": made.lineage.name,
+        "lineage_version": made.lineage.facts.number,
+        "clusters": len(made.clusters.clusters),
+        "changed_since_first_publication": made.lineage.facts.since_first_changed,
+        "energies": dg.MetadataValue.md(counts_table("energy", made.tiers.counts)),
+        "energy_cuts": dg.MetadataValue.md(
+            markdown_table(
+                ("calm up to", "groove up to", "drawn from", "because", "energies flipped"),
+                [
+                    (
+                        cuts.calm_max,
+                        cuts.groove_max,
+                        f"{cuts.presets} presets of {cuts.drawn_from}",
+                        cuts.reason,
+                        cuts.flips,
+                    )
+                ],
+            )
+        ),
+        "energy_flips": cuts.flips if made.new_cuts else 0,
+        "folder": dg.MetadataValue.path(str(root.pack_dir(made.pack))),
+    }

@@ -8,8 +8,9 @@ import pytest
 
 from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, ClusterSettings, PackSettings
 from aivj_assets.layout import DataRoot
-from aivj_assets.orchestration.assets.clusters import ClusterConfig, with_reason
+from aivj_assets.orchestration.assets.clusters import ClusterConfig, chosen
 from aivj_assets.orchestration.commands import BatchOptions, merged_settings
+from aivj_assets.orchestration.lineage_join import ClusterChoice
 
 PACKS = ClusterSettings(k=48, reason="the k report\n suggests it")
 
@@ -17,17 +18,26 @@ PACKS = ClusterSettings(k=48, reason="the k report\n suggests it")
 @pytest.mark.parametrize(
     ("config", "settings", "told"),
     [
-        (ClusterConfig(), ClusterSettings(), "k 8 as requested."),
-        (ClusterConfig(), PACKS, "k 8 as requested. Chosen because: the k report suggests it"),
-        (ClusterConfig(k=48), PACKS, "k 8 as requested. Chosen because: the k report suggests it"),
-        (ClusterConfig(k=64), PACKS, "k 8 as requested."),
-        (ClusterConfig(k=64, reason="finer"), PACKS, "k 8 as requested. Chosen because: finer"),
-        (ClusterConfig(), ClusterSettings(reason="of no k"), "k 8 as requested."),
-        (ClusterConfig(k=64, reason=" \n"), ClusterSettings(), "k 8 as requested."),
+        (ClusterConfig(), ClusterSettings(), (None, None)),
+        (ClusterConfig(), PACKS, (48, "the k report\n suggests it")),
+        (ClusterConfig(k=48), PACKS, (48, "the k report\n suggests it")),
+        (ClusterConfig(k=64), PACKS, (64, None)),
+        (ClusterConfig(k=64, reason="finer"), PACKS, (64, "finer")),
+        (ClusterConfig(), ClusterSettings(reason="of no k"), (None, None)),
     ],
 )
-def test_a_reason_stands_in_the_record_with_its_k(config: ClusterConfig, settings: ClusterSettings, told: str) -> None:
-    assert with_reason("k 8 as requested.", config, settings) == told
+def test_a_reason_goes_with_its_k(
+    config: ClusterConfig, settings: ClusterSettings, told: tuple[int | None, str | None]
+) -> None:
+    choice = chosen(config, settings)
+    assert (choice.k, choice.reason) == told
+
+
+def test_a_run_s_choice_goes_before_the_pack_s() -> None:
+    packs = ClusterSettings(k=48, seed=7, k_limit=96, strategy="minor")
+    assert chosen(ClusterConfig(), packs) == ClusterChoice(k=48, seed=7, k_limit=96, strategy="minor")
+    given = ClusterConfig(k=8, seed=0, k_limit=20, strategy="lineage")
+    assert chosen(given, packs) == ClusterChoice(k=8, seed=0, k_limit=20, strategy="lineage")
 
 
 @pytest.mark.parametrize(
