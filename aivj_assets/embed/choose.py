@@ -22,6 +22,7 @@ from aivj_assets.embed.openclip import (
     find_checkpoint,
     load_openclip,
     require_available,
+    require_reachable_hub,
 )
 from aivj_assets.embed.precision import FLOAT32, choose_precision, cpu_capabilities
 from aivj_assets.errors import UserError
@@ -87,6 +88,17 @@ def check_model_available(
         require_offline()
     else:
         require_available(find_checkpoint(choice.model, choice.pretrained), environ, timeout_s)
+
+
+def check_hub_reachable(
+    choice: EmbedderChoice, environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S
+) -> None:
+    """Raise `UserError` when the model needs the hub and nothing answers there; loads PyTorch only where it must.
+
+    For the moment before a command starts anything; `check_model_available` asks for the weights themselves.
+    """
+    if not choice.is_offline_model:
+        require_reachable_hub(choice.model, choice.pretrained, environ, timeout_s)
 
 
 def load_model(

@@ -6,7 +6,8 @@ Every look-up over the network is bounded: the hub's own client retries an unrea
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,35 +74,79 @@ def cached_weights(weights: HubWeights, environ: Mapping[str, str]) -> Path | No
     return None
 
 
+def hub_cache_is_empty(environ: Mapping[str, str]) -> bool:
+    """Return whether the hub's cache holds no model at all: then no weights are here, whatever their name."""
+    try:
+        return next(hub_cache_dir(environ).glob("models--*"), None) is None
+    except OSError:
+        return False
+
+
+class Question:
+    """A question to the hub that is under way: what is wrong, in a few words, or None; bounded in time from its start.
+
+    It runs in a thread, because no timeout of an HTTP client bounds the name look-up.
+    """
+
+    def __init__(
+        self, ask: Callable[[httpx.Client, str], str | None], environ: Mapping[str, str], timeout_s: float
+    ) -> None:
+        self._endpoint = hub_endpoint(environ)
+        self._timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
+        self._answers: list[str | None] = []
+        if any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
+            self._answers.append("HF_HUB_OFFLINE is set")
+        self._thread = threading.Thread(target=lambda: self._answers.append(self._ask(ask)), daemon=True)
+        if not self._answers:
+            self._thread.start()
+
+    def answered(self, within_s: float) -> bool:
+        """Wait for the answer, at most so long; returns whether it is there."""
+        if not self._answers:
+            self._thread.join(max(0.0, min(within_s, self._until - time.monotonic())))
+        return bool(self._answers)
+
+    def problem(self) -> str | None:
+        """Return the answer; one that is not there in time is a problem too."""
+        if self.answered(self._timeout_s):
+            return self._answers[0]
+        return f"{self._endpoint} did not answer within {self._timeout_s:g} s"
+
+    def _ask(self, ask: Callable[[httpx.Client, str], str | None]) -> str | None:
+        import httpx
+
+        try:
+            with httpx.Client(timeout=self._timeout_s, follow_redirects=False) as client:
+                return ask(client, self._endpoint)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            return f"{self._endpoint} cannot be reached: {str(error) or type(error).__name__}"
+
+
+def ask_whether_reachable(environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S) -> Question:
+    """Ask whether anything answers at the hub's address, whatever it says."""
+
+    def ask(client: httpx.Client, endpoint: str) -> None:
+        client.head(endpoint)
+
+    return Question(ask, environ, timeout_s)
+
+
 def hub_problem(weights: HubWeights, environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S) -> str | None:
     """Return None when the hub offers the weights within `timeout_s`, else what was wrong, in a few words."""
-    if any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
-        return "HF_HUB_OFFLINE is set"
-    endpoint = hub_endpoint(environ)
-    answers: list[str | None] = []
-    # A thread, because no timeout of an HTTP client bounds the name look-up.
-    thread = threading.Thread(target=lambda: answers.append(_ask(weights, endpoint, timeout_s)), daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    return answers[0] if answers else f"{endpoint} did not answer within {timeout_s:g} s"
 
+    def ask(client: httpx.Client, endpoint: str) -> str | None:
+        problem = "no file name to ask for"
+        for file_name in weights.file_names:
+            answer = _head(client, f"{endpoint}/{weights.repository}/resolve/main/{file_name}")
+            if answer.status_code < 400 and _COMMIT_HEADER in answer.headers:
+                return None
+            problem = f"{endpoint} answered HTTP {answer.status_code} for {weights.repository}"
+            if answer.status_code < 400:
+                return f"{problem}, but not as a model hub does: a login page, or an address mistyped"
+        return problem
 
-def _ask(weights: HubWeights, endpoint: str, timeout_s: float) -> str | None:
-    import httpx
-
-    problem = "no file name to ask for"
-    try:
-        with httpx.Client(timeout=timeout_s, follow_redirects=False) as client:
-            for file_name in weights.file_names:
-                answer = _head(client, f"{endpoint}/{weights.repository}/resolve/main/{file_name}")
-                if answer.status_code < 400 and _COMMIT_HEADER in answer.headers:
-                    return None
-                problem = f"{endpoint} answered HTTP {answer.status_code} for {weights.repository}"
-                if answer.status_code < 400:
-                    return f"{problem}, but not as a model hub does: a login page, or an address mistyped"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-        return f"{endpoint} cannot be reached: {str(error) or type(error).__name__}"
-    return problem
+    return Question(ask, environ, timeout_s).problem()
 
 
 def _head(client: httpx.Client, url: str) -> httpx.Response:

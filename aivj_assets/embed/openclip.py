@@ -16,8 +16,10 @@ from aivj_assets.contracts.embeddings import ModelCard, Preprocessing
 from aivj_assets.embed.hub import (
     DEFAULT_TIMEOUT_S,
     HubWeights,
+    ask_whether_reachable,
     cached_weights,
     download_weights,
+    hub_cache_is_empty,
     hub_problem,
     unreachable_advice,
     weights_of_tag,
@@ -49,6 +51,7 @@ _FOLDER_WEIGHTS = (
     "open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth",
 )  # fmt: skip
 _OPEN_CLIP_PRECISION = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+_PROMPT_ANSWER_S = 1.0
 _CPU_SLICE = 8  # images: 17.8 a second on two cores (ViT-B-32), within 4 % of any other
 
 
@@ -143,10 +146,38 @@ def require_available(checkpoint: Checkpoint, environ: Mapping[str, str], timeou
     """Raise `UserError` with the ways out when the weights are neither here nor offered by the hub in time."""
     problem = availability_problem(checkpoint, environ, timeout_s)
     if problem is not None:
-        raise UserError(
-            f"The weights of OpenCLIP {checkpoint.model} ({checkpoint.pretrained}) are not on this machine and the "
-            f"model hub does not help ({problem}): connect to the network, {unreachable_advice()}"
-        )
+        raise _unavailable(checkpoint.model, checkpoint.pretrained, problem)
+
+
+def require_reachable_hub(
+    model: str, pretrained: str, environ: Mapping[str, str], timeout_s: float = DEFAULT_TIMEOUT_S
+) -> None:
+    """Raise `UserError` when the weights are not here and nothing answers at the hub's address within `timeout_s`.
+
+    A first look for a command line: OpenCLIP, whose import takes seconds, is loaded only where the hub does not answer
+    and its cache holds models, and meanwhile. What the hub offers is `require_available`'s question.
+    """
+    if not model.startswith(HUB_PREFIX) and _existing(pretrained) is not None:
+        return
+    question = ask_whether_reachable(environ, timeout_s)
+    cache_is_empty = hub_cache_is_empty(environ)
+    if not cache_is_empty and not question.answered(_PROMPT_ANSWER_S):
+        importlib.import_module("open_clip")
+    problem = question.problem()
+    if problem is None:
+        return
+    if not cache_is_empty:
+        checkpoint = find_checkpoint(model, pretrained)
+        if checkpoint.hub is None or cached_weights(checkpoint.hub, environ) is not None:
+            return
+    raise _unavailable(model, "hub" if model.startswith(HUB_PREFIX) else pretrained, problem)
+
+
+def _unavailable(model: str, pretrained: str, problem: str) -> UserError:
+    return UserError(
+        f"The weights of OpenCLIP {model} ({pretrained}) are not on this machine and the model hub does not help "
+        f"({problem}): connect to the network, {unreachable_advice()}"
+    )
 
 
 def load_openclip(
@@ -247,7 +278,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         # PyTorch's own text goes on to advise how to run the code that may be in it.
         return "it is no file of weights, or holds more than weights, which is not loaded"
-    text = str(error).strip().partition("\n")[0][:200]
+    first, _, more = str(error).strip().partition("\n")
+    # PyTorch tells which tensors do not fit in the lines after a heading that says nothing.
+    text = " ".join(f"{first} {more if first.endswith(':') else ''}".split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -22,7 +22,7 @@ from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
-from aivj_assets.orchestration.resources import pack_choice
+from aivj_assets.orchestration.resources import check_run_can_have_its_model, pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
@@ -91,6 +91,8 @@ def run_and_report(
             outcome = RunOutcome("", success=True)
             shown.print("Everything is there and current: nothing to do.")
         else:
+            if not options.only or {"frames", "embeddings"} & set(options.only):
+                check_run_can_have_its_model(root, batch.pack, config)
             with run_progress(shown, root, batch) as watch:
                 outcome = run_batch(instance, root, batch, config, only=options.only or None, watch=watch)
         accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None

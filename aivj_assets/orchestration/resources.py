@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
-from aivj_assets.embed.choose import AUTO, EMBEDDERS, OPENCLIP, EmbedderChoice, resolve_embedder
+from aivj_assets.embed.choose import AUTO, EMBEDDERS, OPENCLIP, EmbedderChoice, check_hub_reachable, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
 from aivj_assets.embed.precision import PRECISIONS
 from aivj_assets.layout import DataRoot, resolve_data_root
@@ -88,10 +89,25 @@ def pack_choice(
     So the weights, with `AIVJ_PRETRAINED`; but those of the pack do not go with another model that is named. Raises
     `UserError` as `resolve_embedder` does; nothing is loaded.
     """
-    name = model or settings.model or environ.get(EMBEDDER_VARIABLE, "").strip() or default
+    name = _model_name(settings, environ, model, default)
     own = settings.pretrained if model in (None, settings.model) else None
     weights = pretrained or own or environ.get(PRETRAINED_VARIABLE, "").strip() or None
     return choose_embedder(name, weights, environ)
+
+
+def _model_name(settings: EmbedderSettings, environ: Mapping[str, str], model: str | None, default: str) -> str:
+    return model or settings.model or environ.get(EMBEDDER_VARIABLE, "").strip() or default
+
+
+def check_run_can_have_its_model(root: DataRoot, pack: str, run_config: Mapping[str, Any]) -> None:
+    """Raise `UserError` when a run of this configuration needs the model hub and nothing answers there.
+
+    The run asks for more before it renders; that takes the time to start it and to load OpenCLIP.
+    """
+    config = run_config.get("resources", {}).get("embedder", {}).get("config", {})
+    settings = PackSettings.of_pack(root, pack)
+    if _model_name(settings.embedder, os.environ, config.get("model"), OPENCLIP) != AUTO:
+        check_hub_reachable(EmbedderResource(**config).choose(settings), os.environ)
 
 
 def choose_embedder(name: str, pretrained: str | None, environ: Mapping[str, str]) -> EmbedderChoice:

@@ -124,7 +124,7 @@ class PackRows:
         if with_row:
             raise UserError(f"{len(with_row)} presets are named '{name}'; give an id: {', '.join(with_row[:5])}.")
         near = closest(name, list(row_of), {preset_id: labels.get(preset_id, "") for preset_id in row_of})
-        hint = f"the closest: {', '.join(near)}" if near else "none comes near; aivj search finds presets by text"
+        hint = f"the closest: {', '.join(near)}" if near else "none comes near; ids.txt beside the embeddings lists all"
         raise UserError(f"There is no preset '{name}' among the {len(row_of):,} of '{self.pack.name}' ({hint}).")
 
     def _why_no_row(self, batch: BatchKey, preset_id: str) -> str:

@@ -299,6 +299,10 @@ def test_a_checkpoint_that_is_damaged_or_of_another_model_is_told(checkpoint: Pa
         with pytest.raises(UserError, match="cannot be loaded as weights of OpenCLIP aivj-tiny") as caught:
             load_openclip("aivj-tiny", str(path), environ={})
         assert "\n" not in str(caught.value)
+    torch.save({**torch.load(checkpoint, weights_only=True), "visual.proj": torch.zeros(96, 32)}, other)
+    with pytest.raises(UserError, match=r"size mismatch for visual\.proj") as caught:
+        load_openclip("aivj-tiny", str(other), environ={})
+    assert "\n" not in str(caught.value)
     code = tmp_path / "code.pt"
     code.write_bytes(pickle.dumps(_Code(tmp_path / "ran"), protocol=2))
     with pytest.raises(UserError, match="holds more than weights, which is not loaded"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from aivj_assets.embed import lite0
-from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model, resolve_embedder
+from aivj_assets.embed.choose import (
+    EmbedderChoice,
+    check_hub_reachable,
+    check_model_available,
+    load_model,
+    resolve_embedder,
+)
 from aivj_assets.embed.hub import cached_weights, download_weights, hub_cache_dir, hub_problem, weights_of_tag
 from aivj_assets.errors import UserError
 
@@ -105,6 +114,63 @@ def test_an_unreachable_hub_is_told_soon_with_the_ways_out(
     for way_out in ("HF_ENDPOINT", "local checkpoint", "efficientnet-lite0", endpoint):
         assert way_out in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+_FIRST_LOOK = """
+import os, sys, time
+from aivj_assets.embed.choose import EmbedderChoice, check_hub_reachable
+from aivj_assets.errors import UserError
+started = time.monotonic()
+try:
+    check_hub_reachable(EmbedderChoice(), os.environ)
+    print("fine")
+except UserError as error:
+    print(error)
+print(time.monotonic() - started, "torch" in sys.modules)
+"""
+
+
+def first_look(variables: dict[str, str]) -> tuple[str, float, bool]:
+    """Ask in a fresh process: (what is told, seconds, whether PyTorch was loaded)."""
+    environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(
+        [sys.executable, "-c", _FIRST_LOOK], env=environment, capture_output=True, text=True, check=True
+    )
+    told, figures = answer.stdout.splitlines()
+    seconds, loaded = figures.split()
+    return told, float(seconds), loaded == "True"
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "unresolvable"])
+def test_a_first_look_at_an_unreachable_hub_does_not_wait_for_pytorch(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    endpoint = "http://hub.invalid" if kind == "unresolvable" else request.getfixturevalue(kind)
+    told, seconds, loaded = first_look(environ(tmp_path, endpoint))
+    for words in ("ViT-B-32", endpoint, "HF_ENDPOINT", "local checkpoint", "efficientnet-lite0"):
+        assert words in told
+    assert not loaded
+    assert seconds < 8
+
+
+def test_a_first_look_passes_weights_that_are_here_and_hubs_that_answer(tmp_path: Path, hub: str, closed: str) -> None:
+    assert first_look(environ(tmp_path, hub))[::2] == ("fine", False)
+    variables = environ(tmp_path, closed)
+    put_in_cache(variables)
+    assert first_look(variables)[0] == "fine"
+    told, _, _ = first_look({**variables, "HF_HUB_OFFLINE": "1"})
+    assert told == "fine"
+    # A cache with another model in it does not help.
+    (hub_cache_dir(variables) / f"models--{REPOSITORY.replace('/', '--')}").rename(
+        hub_cache_dir(variables) / "models--somebody--else"
+    )
+    assert f"{closed} cannot be reached" in first_look(variables)[0]
+
+
+def test_a_checkpoint_of_ones_own_needs_no_hub(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "own.pt").write_bytes(BODY)
+    check_hub_reachable(EmbedderChoice("ViT-B-32", str(tmp_path / "own.pt")), environ(tmp_path, closed))
+    check_hub_reachable(EmbedderChoice(lite0.LITE0, "imagenet"), environ(tmp_path, closed))
 
 
 def test_loading_is_bounded_too(tmp_path: Path, closed: str) -> None:

@@ -52,6 +52,8 @@ class Machine:
         monkeypatch.setattr(all_batches, "run_batch", self.run_batch)
         monkeypatch.setattr(all_batches, "run_publication", self.run_publication)
         monkeypatch.setattr(all_batches, "describe_here", self.describe)
+        # The model that is stood in for needs no hub.
+        monkeypatch.setenv("AIVJ_EMBEDDER", "efficientnet-lite0")
 
     def render(self, key: str, failed: Mapping[str, str] | None = None) -> None:
         """Put frames into a batch's folder as its rendering would."""
