@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,10 +242,11 @@ def _build(checkpoint: Checkpoint, path: Path, config: Path | None, device: torc
     settings = checkpoint.tag_settings
     try:
         if config is not None:
-            network = open_clip.create_model(
-                f"local-dir:{config.parent}", precision=precision, device=device, load_weights=False,
-                pretrained_text=False,
-            )  # fmt: skip
+            with _without_alarm():
+                network = open_clip.create_model(
+                    f"local-dir:{config.parent}", precision=precision, device=device, load_weights=False,
+                    pretrained_text=False,
+                )  # fmt: skip
             # Loaded by name: the file whose digest stands in the card, whatever else lies beside it.
             open_clip.load_checkpoint(network, str(path), strict=True)
             return network
@@ -272,6 +275,21 @@ def _build(checkpoint: Checkpoint, path: Path, config: Path | None, device: torc
             "name the model that the checkpoint was trained as, or remove a file that is damaged and repeat."
         ) from None
     return network
+
+
+@contextmanager
+def _without_alarm() -> Iterator[None]:
+    """Keep OpenCLIP from warning that a network has random weights: they are loaded in the next step."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "initialized randomly" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(passes)
+    try:
+        yield
+    finally:
+        root.removeFilter(passes)
 
 
 def _reason(error: Exception) -> str:

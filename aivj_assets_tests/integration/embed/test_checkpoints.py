@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, load_model
 from aivj_assets.embed.hub import cached_weights, download_weights
 from aivj_assets.embed.model import TorchModel
-from aivj_assets.embed.openclip import CONFIG_NAME, find_checkpoint
+from aivj_assets.embed.openclip import CONFIG_NAME, find_checkpoint, load_openclip
 from aivj_assets.errors import UserError
 from aivj_assets_tests.embedding_builders import TINY, TINY_NAME, picture
 
@@ -68,6 +68,11 @@ def test_a_folder_of_several_files_loads_the_one_whose_digest_is_in_the_card(fol
     model = load_model(EmbedderChoice("ViT-B-32", str(folder)), {}, device="cpu")
     assert model.card == alone.card
     np.testing.assert_array_equal(model.encode(inputs(model)), alone.encode(inputs(alone)))
+
+
+def test_loading_a_folder_does_not_warn_of_random_weights(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_openclip("any", str(folder), environ={}, device="cpu")
+    assert "random" not in caplog.text
 
 
 def test_a_folder_that_is_none_of_openclip_is_told(folder: Path, tmp_path: Path) -> None:
