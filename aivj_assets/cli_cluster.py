@@ -36,12 +36,16 @@ def growth(
     strategies: Annotated[
         str | None, typer.Option("--strategies", help="Names with commas between them; by default all but major.")
     ] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Measure time and memory at an eighth of --final, a half, and all of it.")
+    ] = False,
     json_file: JsonOption = None,
 ) -> None:
     """Compare clustering strategies on a simulated library that grows: changed ids, quality, new styles, cost."""
     from aivj_assets.cluster.growth import GrowthPlan
-    from aivj_assets.cluster.growth_bench import COMPARED, bench_growth
-    from aivj_assets.cluster.growth_tables import print_growth_bench
+    from aivj_assets.cluster.growth_bench import COMPARED, GrowthBench, bench_growth
+    from aivj_assets.cluster.growth_scale import ScaleBench, bench_scale
+    from aivj_assets.cluster.growth_tables import print_growth_bench, print_scale_bench
     from aivj_assets.cluster.state import LineageParameters
 
     names = [name.strip() for name in strategies.split(",") if name.strip()] if strategies is not None else COMPARED
@@ -51,10 +55,22 @@ def growth(
         seed=seed, overlap=overlap, styles=styles, late_fraction=late, drift=drift, steps=steps, first=first,
         middle=min(max(middle, first), final), final=final, dim=dim, intrinsic_dim=min(GrowthPlan.intrinsic_dim, dim),
     )  # fmt: skip
+    parameters = LineageParameters(k=k, k_limit=k_limit, seed=seed)
+    figures: ScaleBench | GrowthBench
     with Console(stderr=True).status("Growing a library ...") as status:
-        bench = bench_growth(
-            plan, strategies=names, parameters=LineageParameters(k=k, k_limit=k_limit, seed=seed), major_at=major_at,
-            progress=lambda text: status.update(f"Growing a library: {text}"),
-        )  # fmt: skip
-    print_growth_bench(console, bench)
-    finish(bench.to_json(), json_file, interrupted=False)
+
+        def tell(text: str) -> None:
+            status.update(f"Growing a library: {text}")
+
+        if scale:
+            sizes = (final // 8, final // 2, final)
+            figures = bench_scale(
+                plan, sizes=sizes, batch_rows=max(1, final // 13), parameters=parameters, progress=tell
+            )
+        else:
+            figures = bench_growth(plan, strategies=names, parameters=parameters, major_at=major_at, progress=tell)
+    if isinstance(figures, ScaleBench):
+        print_scale_bench(console, figures)
+    else:
+        print_growth_bench(console, figures)
+    finish(figures.to_json(), json_file, interrupted=False)

@@ -28,7 +28,7 @@ from pydantic import Field
 from aivj_assets.cluster.growth import Growth, GrowthPlan
 from aivj_assets.cluster.lloyd import exact_sums, fit_anew, inertia
 from aivj_assets.cluster.memory import PeakMemory
-from aivj_assets.cluster.rows import Figures, Labels, RowParts, one_thread_each
+from aivj_assets.cluster.rows import Figures, Labels, RowParts
 from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import LineageParameters, LineageState
 from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, STRATEGIES, StepResult, step
@@ -55,12 +55,12 @@ class StepFigures(ContractModel):
     inertia: float
     inertia_ratio: float
     late_styles: int
-    late_found: float | None = Field(description="share; None while no late style has appeared")
-    late_found_refit: float | None = Field(description="by the re-fit with the same k")
+    late_found: float | None = Field(None, description="share; None while no late style has appeared")
+    late_found_refit: float | None = Field(None, description="by the re-fit with the same k")
     ari_truth: float
     nmi_truth: float
-    ari_before: float | None
-    nmi_before: float | None
+    ari_before: float | None = None
+    nmi_before: float | None = None
     size_entropy: float
     largest_fraction: float
     smallest: int
@@ -137,8 +137,7 @@ class _Library:
         if (number, k) not in self._refits:
             started = time.perf_counter()
             rows = self.upto(number + 1)
-            with one_thread_each():
-                fit = fit_anew(rows, k, seed=self.seed + 1000 + number)
+            fit = fit_anew(rows, k, seed=self.seed + 1000 + number)
             self._refits[number, k] = _Refit(inertia(fit.sums, len(rows)), fit.labels)
             self.refit_s += time.perf_counter() - started
             self._progress(f"re-fit of {len(rows)} presets, k {k}")

@@ -159,23 +159,24 @@ def fit_anew(
     scikit-learn's k-means++ on a part of a sample of `sample_rows` (drawn by `seed` in the order of content) and Lloyd
     steps on the sample are done `restarts` times; from the best of them Lloyd steps go over all rows.
     """
+    with one_thread_each():
+        order = canonical_order(rows)
+        if len(order) > sample_rows:
+            order = order[np.sort(np.random.default_rng(seed).choice(len(order), sample_rows, replace=False))]
+        array = rows.take(order)
+        random = np.random.RandomState(seed)
+        fits = [_sample_fit(array, k, random) for _ in range(restarts)]
+        best = max(fits, key=lambda fit: mean_cosine(fit.sums, len(array)))
+        return refill(rows, lloyd(rows, best.centroids, max_steps=max_steps))
+
+
+def _sample_fit(sample: FloatRows, k: int, random: np.random.RandomState) -> Fit:
     from sklearn.cluster import kmeans_plusplus
 
-    order = canonical_order(rows)
-    if len(order) > sample_rows:
-        order = order[np.sort(np.random.default_rng(seed).choice(len(order), sample_rows, replace=False))]
-    array = rows.take(order)
-    sample = RowParts.of(array)
-    random = np.random.RandomState(seed)
     # The order of content is a random one: its first rows are a sample as good as any.
-    few = array[: max(_START_ROWS, _START_ROWS_A_CLUSTER * k)]
-    fits = []
-    for _ in range(restarts):
-        with one_thread_each():
-            start = kmeans_plusplus(few, k, random_state=random)[0]
-        fits.append(lloyd(sample, start, max_steps=50, tolerance_fraction=1e-3))
-    best = max(fits, key=lambda fit: mean_cosine(fit.sums, len(array)))
-    return refill(rows, lloyd(rows, best.centroids, max_steps=max_steps))
+    few = sample[: max(_START_ROWS, _START_ROWS_A_CLUSTER * k)]
+    start = kmeans_plusplus(few, k, random_state=random)[0]
+    return lloyd(RowParts.of(sample), start, max_steps=50, tolerance_fraction=1e-3)
 
 
 def refill(rows: RowParts, fit: Fit) -> Fit:

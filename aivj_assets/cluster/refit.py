@@ -24,11 +24,12 @@ from aivj_assets.cluster.lloyd import (
     own_cosines,
 )
 from aivj_assets.cluster.match import best_pairs, moves_within_budget
-from aivj_assets.cluster.rows import FloatRows, Labels, RowParts, canonical_order
+from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, canonical_order
 from aivj_assets.cluster.state import LineageParameters, LineageState, clustering_of, histogram
 
 _MOST_BIRTH_ROUNDS = 6
 _JOIN_STEPS = 5
+_SETTLING_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,18 @@ def _follow(
 ) -> Labels:  # fmt: skip
     """Return places of all rows, library first: published ones move within hysteresis and budget, new ones join.
 
-    A move must bring its gain with the centroids that result, too: as only some presets follow, these lie between the
-    fit's and the former ones. Moves that fail there are taken back, until none does.
+    As only some presets follow, the centroids that result lie between the fit's and the former ones. Who wants to move,
+    and where, is asked of them a few times over; moves that in the end do not bring their gain are taken back.
     """
-    wanted = alive[nearest(library, fit.centroids[alive])]
-    after = _moved(library, before, wanted, fit.centroids, min_gain=min_gain, most=most)
     last = fit.centroids.copy()
     last[: len(former)] = former
-    sums = exact_sums(library, after, fit.k)
+    centroids = fit.centroids
+    for _ in range(_SETTLING_STEPS):
+        wanted = alive[nearest(library, centroids[alive])]
+        after = _moved(library, before, wanted, centroids, min_gain=min_gain, most=most)
+        sums = exact_sums(library, after, fit.k)
+        new, centroids = _joined(new_rows, sums, fit.centroids, alive, last)
     while True:
-        new = alive[extend(new_rows, sums[alive], fit.centroids[alive], steps=_JOIN_STEPS)]
-        centroids = directions(sums + exact_sums(new_rows, new, fit.k), last)
         movers = np.flatnonzero(after != before)
         rows = RowParts.of(library.take(movers))
         gains = own_cosines(rows, centroids, after[movers]) - own_cosines(rows, centroids, before[movers])
@@ -123,6 +125,15 @@ def _follow(
         kept = after.copy()
         kept[back] = before[back]
         sums, after = moved_sums(library, sums, after, kept), kept
+        new, centroids = _joined(new_rows, sums, fit.centroids, alive, last)
+
+
+def _joined(
+    new_rows: RowParts, sums: Figures, start: FloatRows, alive: Labels, last: FloatRows
+) -> tuple[Labels, FloatRows]:
+    """Return the new rows' places among those `alive`, and all centroids with them; `last` where a sum is 0."""
+    new = alive[extend(new_rows, sums[alive], start[alive], steps=_JOIN_STEPS)]
+    return new, directions(sums + exact_sums(new_rows, new, len(start)), last)
 
 
 def _births_anywhere(
