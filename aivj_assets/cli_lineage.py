@@ -65,6 +65,19 @@ def lineage_replay(name: NameArgument = "main", root: RootOption = None) -> None
     raise typer.Exit(replay_and_report(Console(), named_root(root), name))
 
 
+@lineage_app.command("label")
+def lineage_label(
+    cluster: Annotated[str, typer.Argument(help="Cluster id, e.g. c07.")],
+    text: Annotated[str | None, typer.Argument(help="What you call it; without one, your label is taken back.")] = None,
+    name: Annotated[str, typer.Option("--lineage", help="Name of the lineage.")] = "main",
+    root: RootOption = None,
+) -> None:
+    """Give a cluster your own label: it goes before computed ones and follows the id."""
+    from aivj_assets.orchestration.lineage_commands import label_cluster
+
+    label_cluster(Console(), named_root(root), name, cluster, text)
+
+
 def _act(root: Any, **config: Any) -> None:
     from aivj_assets.cli import data_root
     from aivj_assets.orchestration.lineage_commands import act_and_report

@@ -425,6 +425,11 @@ class LineageDir:
         return self.path / "labels.json"
 
     @property
+    def prompts(self) -> Path:
+        """`prompts.txt`: a person's own list of labels and prompts; the package's holds where there is none."""
+        return self.path / "prompts.txt"
+
+    @property
     def energy(self) -> Path:
         """`energy.json`: cut points of motion between calm, groove and peak."""
         return self.path / "energy.json"

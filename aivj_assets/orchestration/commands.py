@@ -16,7 +16,7 @@ from dagster import DagsterEventType
 from rich.console import Console
 
 from aivj_assets.contracts.gates import GateVerdict
-from aivj_assets.contracts.pack_settings import ClusterSettings, PackSettings
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
@@ -66,7 +66,7 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
     if options.k is not None:
         # The pack's reason is for the pack's k.
         reason = options.k_reason or (clusters.reason if options.k == clusters.k else None)
-        clusters = ClusterSettings(k=options.k, reason=reason, seed=clusters.seed)
+        clusters = clusters.model_copy(update={"k": options.k, "reason": reason})
     render = {**settings.render, **options.render}
     return settings.model_copy(update={"embedder": embedder, "clusters": clusters, "render": render})
 

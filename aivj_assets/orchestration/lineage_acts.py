@@ -22,6 +22,7 @@ from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import CLUSTER_POOL
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
+from aivj_assets.orchestration.lineage_labels import Say, update_labels
 from aivj_assets.orchestration.lineage_store import Lineage, NextVersion, card_digest, lineage_of, put_in_force, stage
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource
@@ -46,7 +47,7 @@ def lineage_act(context: dg.OpExecutionContext, config: LineageActConfig, data_r
     """Do one act and put its version in force."""
     root = data_root.get()
     with user_errors():
-        done = perform(root, config)
+        done = perform(root, config, context.log.info)
     context.log.info(done.sentence)
     context.add_output_metadata(
         {
@@ -88,7 +89,7 @@ class Done:
     packs: list[str]
 
 
-def perform(root: DataRoot, config: LineageActConfig) -> Done:
+def perform(root: DataRoot, config: LineageActConfig, say: Say = lambda _: None) -> Done:
     """Do an act under the lineage's lock; raises `UserError` with the lineage as it was."""
     why = " ".join(config.reason.split())
     if not why:
@@ -98,7 +99,7 @@ def perform(root: DataRoot, config: LineageActConfig) -> Done:
     if config.act in {"minor", "major"}:
         if config.lineage is None:
             raise UserError(f"A {config.act} needs the name of the lineage.")
-        return _refit(root.lineage(config.lineage), config.act, why, config.k_limit)
+        return _refit(root, root.lineage(config.lineage), config.act, why, k_limit=config.k_limit, say=say)
     if config.batch is None:
         raise UserError(f"'{config.act}' needs the key of a batch.")
     batch = BatchKey.parse(config.batch)
@@ -131,7 +132,7 @@ def require_lineage(folder: LineageDir) -> Lineage:
     return lineage
 
 
-def _refit(folder: LineageDir, kind: str, why: str, k_limit: int | None) -> Done:
+def _refit(root: DataRoot, folder: LineageDir, kind: str, why: str, *, k_limit: int | None, say: Say) -> Done:
     with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
         former = require_lineage(folder)
         parameters = former.version.state.parameters
@@ -139,6 +140,7 @@ def _refit(folder: LineageDir, kind: str, why: str, k_limit: int | None) -> Done
             parameters = replace(parameters, k_limit=k_limit)
         act = refit(former.version, kind, open_rows=former.open_rows, parameters=parameters)
         lineage = stage(folder, former, act, _without_batch(former, kind, why, former.facts.batches))
+        update_labels(root, lineage, again=kind == "major", say=say)
         put_in_force(lineage)
     facts = lineage.facts
     share = facts.changed / facts.presets

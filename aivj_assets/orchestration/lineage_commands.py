@@ -9,15 +9,20 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.cluster_labels import ClusterLabels, with_person_label, without_person_label
+from aivj_assets.contracts.clusters import cluster_id
 from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.commands import print_problems, quiet_output
+from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import run_lineage_act, run_publication
 from aivj_assets.orchestration.lineage_acts import has_accepted_batch, packs_of_act, replay, require_lineage
-from aivj_assets.orchestration.lineage_join import ids_are_current
+from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S, ids_are_current
+from aivj_assets.orchestration.lineage_labels import update_labels
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.report.lineage import print_lineage
@@ -109,6 +114,35 @@ def _tell(console: Console, root: DataRoot, config: dict[str, Any], published: l
     table = root.lineage(name).version(facts.number) / "migration.json"
     if table.exists():
         console.print(f"Migration table: {table}", highlight=False, markup=False, soft_wrap=True)
+
+
+def label_cluster(console: Console, root: DataRoot, name: str, cluster: str, text: str | None) -> None:
+    """Set a person's label, or take it back; raises `UserError` for an unknown cluster or a text that cannot be one."""
+    folder = root.lineage(name)
+    with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
+        lineage = require_lineage(folder)
+        known = {cluster_id(number) for number in range(lineage.version.state.next_number)}
+        now = utc_now()
+        before = (
+            ClusterLabels.load(folder.labels)
+            if folder.labels.exists()
+            else ClusterLabels(generated_at=now, lineage=name)
+        )
+        after = (
+            without_person_label(before, cluster, at=now)
+            if text is None
+            else with_person_label(before, cluster, text, known_ids=known, at=now)
+        )
+        after.save_if_changed(folder.labels)
+        if text is None:
+            update_labels(root, lineage, again=False, say=lambda _: None)
+    label = Lineage.at(folder, lineage.facts.number).labels.get(cluster, "retired")
+    packs = sorted({BatchKey.parse(key).pack for key in lineage.keys})
+    console.print(
+        f"{cluster} of lineage {name}: {label}. Next, for what is published: aivj publish {packs[0]}"
+        + ("" if len(packs) == 1 else f" (and {', '.join(packs[1:])})"),
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def replay_and_report(console: Console, root: DataRoot, name: str) -> int:

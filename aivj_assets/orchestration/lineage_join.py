@@ -8,6 +8,7 @@ be in the lineage already and its files are written from there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,6 +33,7 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, LineageDir, sha256_file
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.lineage_labels import update_labels
 from aivj_assets.orchestration.lineage_store import (
     Lineage,
     NextVersion,
@@ -91,6 +93,7 @@ class Joining:
     batch: BatchKey
     embeddings: Embeddings
     choice: ClusterChoice
+    say: Callable[[str], None] = lambda _: None
 
     def join(self) -> JoinedBatch:
         """Let the batch join, write its clusters and put the version in force.
@@ -105,6 +108,7 @@ class Joining:
             lineage = self._staged(former, act, k_reason) if act is not None else former
             if lineage is None:
                 raise UserError(f"Lineage '{self.folder.name}' has no version.")
+            update_labels(self.root, lineage, again=False, say=self.say)
             place = self.root.batch(self.batch)
             clusters = batch_clusters(lineage, self.batch, embeddings_sha256=sha256_file(place.embeddings))
             kept = _kept_file(place, clusters) if act is None else None
@@ -252,7 +256,7 @@ def batch_clusters(lineage: Lineage, batch: BatchKey, *, embeddings_sha256: str)
     sizes: dict[str, int] = {}
     for name in assignments.values():
         sizes[name] = sizes.get(name, 0) + 1
-    state, facts = lineage.version.state, lineage.facts
+    state, facts, labels = lineage.version.state, lineage.facts, lineage.labels
     listed = [
         (place, cluster_id(int(number)))
         for place, number in enumerate(state.numbers)
@@ -266,7 +270,7 @@ def batch_clusters(lineage: Lineage, batch: BatchKey, *, embeddings_sha256: str)
         previous=before[-1] if before else None,
         clusters=[
             Cluster(
-                id=name, size=sizes[name], centroid=row, born_in=state.born_in[place], label=name,
+                id=name, size=sizes[name], centroid=row, born_in=state.born_in[place], label=labels[name],
                 library_size=int(state.sizes[place]),
             )
             for row, (place, name) in enumerate(listed)

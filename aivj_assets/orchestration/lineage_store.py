@@ -14,6 +14,7 @@ import numpy as np
 from aivj_assets.cluster.lineage import Act, OpenRows, Shas, Version, shas_of, unaccounted
 from aivj_assets.cluster.rows import FloatRows
 from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.cluster_labels import ClusterLabels
 from aivj_assets.contracts.clusters import cluster_id
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.contracts.findings import examples
@@ -103,6 +104,13 @@ class Lineage:
     def held(self) -> dict[str, Shas]:
         """The presets of every batch, by key."""
         return {batch.key: shas_of(self.members(batch).preset_sha256) for batch in self.facts.batches}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return {cluster id: label}; a cluster without one is called by its id."""
+        known = ClusterLabels.load(self.folder.labels).labels if self.folder.labels.exists() else {}
+        ids = [cluster_id(int(number)) for number in self.version.state.numbers]
+        return {name: known[name].label if name in known else name for name in ids}
 
     def members(self, batch: LineageBatch) -> LineageMembers:
         """Return the presets of a batch as they are in the lineage."""
@@ -279,11 +287,6 @@ def require_not_removed(folder: LineageDir, batch: BatchKey) -> None:
             f"Batch {batch} was removed from lineage '{folder.name}' ({gone.reason}). To take it in again: "
             f"aivj lineage readmit {batch}."
         )
-
-
-def label_of(lineage: Lineage, cluster: str) -> str:
-    """Return what a cluster is called: its label, else its id."""
-    return cluster
 
 
 def centroid_drift(before: Version, after: Version) -> dict[str, float]:

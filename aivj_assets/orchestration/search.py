@@ -169,15 +169,21 @@ def load_text_model(pack: SearchedPack, options: ModelOptions) -> TorchModel:
 
 def load_query_model(pack: SearchedPack, options: ModelOptions) -> TorchModel:
     """Load the model of a pack's rows; raises `UserError` when it cannot be had or is another one."""
-    choice = query_choice(pack.card, options, PackSettings.of_pack(pack.root, pack.pack), os.environ)
     with _told(f"Loading {pack.card.model}"):
-        model = load_model(
-            choice,
-            os.environ,
-            device=None if options.device == AUTO else options.device,
-            max_frames_per_preset=pack.card.max_frames_per_preset,
-        )
-    require_model_of_rows(pack.card, model.card)
+        return load_model_of_card(pack.card, options, PackSettings.of_pack(pack.root, pack.pack), os.environ)
+
+
+def load_model_of_card(
+    card: ModelCard, options: ModelOptions, settings: PackSettings, environ: Mapping[str, str]
+) -> TorchModel:
+    """Load the model behind a card; raises `UserError` when it cannot be had or is another one."""
+    model = load_model(
+        query_choice(card, options, settings, environ),
+        environ,
+        device=None if options.device == AUTO else options.device,
+        max_frames_per_preset=card.max_frames_per_preset,
+    )
+    require_model_of_rows(card, model.card)
     return model
 
 

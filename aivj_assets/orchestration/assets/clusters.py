@@ -16,7 +16,7 @@ from aivj_assets.orchestration.instance import CLUSTER_POOL
 from aivj_assets.orchestration.lineage_join import ClusterChoice, JoinedBatch, Joining
 from aivj_assets.orchestration.lineage_store import centroid_drift, lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
-from aivj_assets.orchestration.pictures import counts_table, markdown_table
+from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
@@ -66,7 +66,7 @@ def clusters(
         settings = PackSettings.of_pack(root, step.batch.pack)
         joined = Joining(
             context.instance, root, lineage_of(root, step.batch.pack), step.batch, embeddings,
-            chosen(config, settings.clusters),
+            chosen(config, settings.clusters), context.log.info,
         ).join()  # fmt: skip
         facts = joined.lineage.facts
         known = " as it was: the batch is in it with these presets and rows" if joined.act is None else ""
@@ -132,7 +132,12 @@ def _facts(joined: JoinedBatch, embeddings: Embeddings) -> dict[str, Any]:
             if retirements
             else "none"
         ),
-        "sizes": dg.MetadataValue.md(counts_table("cluster", sizes)),
+        "sizes": dg.MetadataValue.md(
+            markdown_table(
+                ("cluster", "label", "presets", "in the lineage", "born in"),
+                [(one.id, one.label, one.size, one.library_size, one.born_in) for one in made.clusters],
+            )
+        ),
         "sizes_picture": dg.MetadataValue.md(
             as_markdown_image(
                 bar_chart(list(sizes), list(sizes.values()), "Presets per cluster"), alt="presets per cluster"

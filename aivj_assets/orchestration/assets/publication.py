@@ -20,7 +20,7 @@ from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file,
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
-from aivj_assets.orchestration.lineage_store import Lineage, label_of, lineage_of
+from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
 from aivj_assets.orchestration.profile import settle_card
@@ -59,13 +59,13 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
         require_mergeable(pack, loaded)
         folder = lineage_of(root, pack)
         with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
-            made = _gather(root, pack, accepted, loaded)
+            made = gather(root, pack, accepted, loaded)
             # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
             if publishable_batches(context.instance, root, pack)[0] != accepted:
                 raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
             # All carry one card; nothing is published under another than the pack's.
             settle_card(context.instance, root, accepted[0], loaded[0].card)
-            _keep_cuts(made)
+            keep_cuts(made)
             digest = publish(root, made)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest), metadata=_facts(root, made, refused, loaded[0].card.name)
@@ -134,7 +134,7 @@ def load_accepted(root: DataRoot, batch: BatchKey) -> AcceptedBatch:
     )
 
 
-def _gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[AcceptedBatch]) -> Publication:
+def gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[AcceptedBatch]) -> Publication:
     """Return the pack as its lineage's version in force has it; raises `UserError`."""
     folder = lineage_of(root, pack)
     lineage = Lineage.open(folder)
@@ -163,7 +163,7 @@ def _gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[Ac
 def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, loaded: list[AcceptedBatch]) -> Clusters:
     """Return the pack's clusters in the lineage's version in force; centroid rows are the lineage's places."""
     assignments = {entry.preset_id: ids[entry.preset_id] for entry in index.v1.entries}
-    sizes, state = Counter(assignments.values()), lineage.version.state
+    sizes, state, labels = Counter(assignments.values()), lineage.version.state, lineage.labels
     listed = [(place, f"c{number:02d}") for place, number in enumerate(state.numbers.tolist())]
     return Clusters.model_validate(
         {
@@ -174,7 +174,7 @@ def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, load
             "clusters": [
                 Cluster(
                     id=name, size=sizes[name], centroid=place, born_in=state.born_in[place],
-                    label=label_of(lineage, name), library_size=int(state.sizes[place]),
+                    label=labels[name], library_size=int(state.sizes[place]),
                 )
                 for place, name in listed
                 if name in sizes
@@ -190,7 +190,7 @@ def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, load
     )  # fmt: skip
 
 
-def _keep_cuts(made: Publication) -> None:
+def keep_cuts(made: Publication) -> None:
     """Store cut points that were drawn just now; a publication that is cut off after this finds and uses them."""
     if not made.new_cuts:
         return
