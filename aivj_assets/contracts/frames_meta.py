@@ -19,7 +19,8 @@ class FramesMeta(ContractFile):
     fingerprint: str
     pixel_parameters: dict[str, Any]
     operational_parameters: dict[str, Any]
-    renderer_class: Literal["gpu", "llvmpipe", "swiftshader", "software"]
+    renderer_class: Literal["gpu", "llvmpipe", "swiftshader", "software", "unknown"]
+    """`unknown` where frames were adopted from a tool that does not tell."""
     browser_version: str
     page: dict[str, Any]
     total: int
