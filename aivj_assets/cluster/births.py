@@ -42,6 +42,11 @@ class BirthRules:
     In simulated growths (overlap 0.5 to 0.7) true new styles brought 0.19 to 0.5, nearly all splits of known styles
     0.13 to 0.23.
     """
+    min_unexplained_fraction: float = 0.5
+    """Share of the far members of all births that must be more than a batch of known styles would have by itself.
+
+    That many are its `far_quantile`. Tails of known styles look like groups of their own, but every batch has them.
+    """
     most_a_batch: int = 6
 
     def members_needed(self, count: int) -> int:
@@ -141,6 +146,7 @@ def _founded(
     close = cosines_between(proposals, np.concatenate([known.centroids, proposals]))
     # A row that would be far from the new centroid, too, is none of its members: else each of several new styles
     # would win the rows of the others.
+    unexplained = max(0.0, int(is_far.sum()) - rules.far_quantile * len(rows))
     best, k, former = np.maximum(cosines, known.usual_reach), len(known.centroids), len(known.numbers)
     chosen: list[int] = []
     births: list[Birth] = []
@@ -157,10 +163,14 @@ def _founded(
             continue
         if (1 - own[won]).mean() > (1 - rules.min_nearer_fraction) * (1 - cosines[won]).mean():
             continue
+        far_members = int(is_far[won].sum())
+        if far_members * rules.min_unexplained_fraction > unexplained:
+            continue
+        unexplained -= far_members * rules.min_unexplained_fraction
         beside = int(close[pick, :former].argmax())
         births.append(
             Birth(
-                number=first_number + len(births), members=len(won), far_members=int(is_far[won].sum()),
+                number=first_number + len(births), members=len(won), far_members=far_members,
                 mean_cosine=_mean(own[won]), former_mean_cosine=_mean(cosines[won]),
                 nearest_centroid_cosine=nearest_cosine, nearest_cluster=int(known.numbers[beside]),
             )

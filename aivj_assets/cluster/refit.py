@@ -6,7 +6,7 @@ the clusters that result, as in an ordinary batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -139,10 +139,11 @@ def _joined(
 def _births_anywhere(
     rows: RowParts, fit: Fit, state: LineageState, earlier: tuple[Birth, ...], parameters: LineageParameters
 ) -> tuple[FloatRows, tuple[Birth, ...]]:
-    """Look for births among all rows, held against the fit itself."""
-    known = clustering_of(state.numbers, fit.centroids, histogram(rows, fit.labels, fit.centroids), parameters.births)
+    """Look for births among all rows, held against the fit itself: as many as usual are far, by definition."""
+    rules = replace(parameters.births, min_unexplained_fraction=0.0)
+    known = clustering_of(state.numbers, fit.centroids, histogram(rows, fit.labels, fit.centroids), rules)
     return find_births(
-        rows, fit.labels, own_cosines(rows, fit.centroids, fit.labels), known, rules=parameters.births,
+        rows, fit.labels, own_cosines(rows, fit.centroids, fit.labels), known, rules=rules,
         most=parameters.limit - fit.k, first_number=state.next_number + len(earlier), seed=parameters.seed,
     )  # fmt: skip
 

@@ -117,6 +117,37 @@ def test_a_loose_group_founds_none_where_clusters_are_tight(known: LineageState)
     assert len(births_of(known, np.concatenate([batch, tight]))[1]) == 1
 
 
+def nearer_fraction(birth: Birth) -> float:
+    return (birth.mean_cosine - birth.former_mean_cosine) / (1 - birth.former_mean_cosine)
+
+
+def test_a_part_of_a_loose_style_that_is_hardly_nearer_founds_none() -> None:
+    rows, truth = style_rows(dict.fromkeys(range(4), 300), seed=1, noise=1.3)
+    state = Lineage(small_parameters(4)).start_with(rows, truth).now
+    batch, _ = style_rows(dict.fromkeys(range(4), 400), seed=2, noise=1.3)
+    rules = replace(SMALL_BIRTHS, min_unexplained_fraction=0)
+    parts = births_of(state, batch, replace(rules, min_nearer_fraction=0))[1]
+    assert min(nearer_fraction(birth) for birth in parts) < 0.15
+    for least in (0.2, 0.25):
+        assert all(
+            nearer_fraction(birth) >= least
+            for birth in births_of(state, batch, replace(rules, min_nearer_fraction=least))[1]
+        )
+
+
+def test_a_batch_with_no_more_far_presets_than_usual_founds_nothing() -> None:
+    """Tails of loose styles look like groups of their own; but every batch of these styles has them."""
+    rows, truth = style_rows(dict.fromkeys(range(4), 300), seed=1, noise=1.5)
+    state = Lineage(small_parameters(4)).start_with(rows, truth).now
+    batch, _ = style_rows(dict.fromkeys(range(4), 400), seed=2, noise=1.5)
+    assert births_of(state, batch)[1] == ()
+    assert len(births_of(state, batch, replace(SMALL_BIRTHS, min_unexplained_fraction=0))[1]) > 3
+    new, _ = style_rows({9: 100}, seed=3, noise=1.2)
+    centroids, births = births_of(state, np.concatenate([batch, new]))
+    assert centroids[0].argmax() == 9
+    assert sum(birth.far_members for birth in births) < 2 * 100
+
+
 def test_a_model_whose_pictures_lie_in_a_narrow_cone_has_births_too() -> None:
     """All centroids have cosines above 0.93 with each other: what is distinct is taken from them."""
     cone = {"cone": 5.0, "noise": 0.3}

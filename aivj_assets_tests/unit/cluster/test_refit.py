@@ -91,7 +91,8 @@ def test_what_moved_brings_the_library_nearer_to_its_centroids(strategy: str) ->
 
 
 def test_a_minor_founds_a_cluster_for_a_new_style_of_its_batch() -> None:
-    lineage = blurred()
+    rows, labels = style_rows(dict.fromkeys(range(6), 100), seed=1, noise=1.0)
+    lineage = Lineage(small_parameters(6)).start_with(rows, labels)
     batch, truth = style_rows({**dict.fromkeys(range(6), 40), 9: 40}, seed=7, noise=1.0)
     result = lineage.tried("minor", batch, "b1")
     assert [birth.number for birth in result.births] == [6]
