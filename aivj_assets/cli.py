@@ -74,6 +74,7 @@ def demo(
     root: RootOption = None,
 ) -> None:
     """Run the main job on a starter pack of real presets and print a summary."""
+    from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, set_lineage
     from aivj_assets.orchestration.commands import BatchOptions, run_and_report
     from aivj_assets.packs.importer import import_pack
     from aivj_assets.render.web_engine import ensure_web_engine
@@ -83,6 +84,9 @@ def demo(
     pack = STARTER_PACK if presets == 60 else f"{STARTER_PACK}-{presets}"
     with counting("Importing presets") as progress:
         import_pack(place, engine.package("butterchurn-presets"), pack, limit=presets, progress=progress)
+    if not (place.pack_dir(pack) / PACK_SETTINGS_NAME).exists():
+        # Ids fixed at 60 presets would be poor ones for a library that comes later.
+        set_lineage(place, pack, pack)
     options = BatchOptions(k=k, embedder=embedder, pretrained=pretrained)
     raise typer.Exit(run_and_report(console, place, BatchKey(pack), options, reuse=True))
 
@@ -93,6 +97,10 @@ def run(
     k: KOption = None,
     k_reason: Annotated[
         str | None, typer.Option("--k-reason", help="Why this k (see aivj k-report); kept in the run record.")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", help="How the batch joins its lineage: lineage (default) or minor; see the README."),
     ] = None,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
@@ -120,8 +128,8 @@ def run(
     if retry_failed:
         settings["retryFailed"] = True
     options = BatchOptions(
-        k=k, k_reason=k_reason, embedder=embedder, pretrained=pretrained, device=device, precision=precision,
-        render=settings, only=only or [],
+        k=k, k_reason=k_reason, strategy=strategy, embedder=embedder, pretrained=pretrained, device=device,
+        precision=precision, render=settings, only=only or [],
     )  # fmt: skip
     if all_batches:
         raise typer.Exit(run_all_and_report(console, data_root(root), batch, options))
@@ -249,13 +257,20 @@ def pack_import(
         bool, typer.Option("--dedupe", help="Keep one of several presets with the same content.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Make the pack anew from another source.")] = False,
+    lineage: Annotated[
+        str | None,
+        typer.Option("--lineage", help="Lineage of its cluster ids, kept in aivj-pack.json; by default main."),
+    ] = None,
     root: RootOption = None,
 ) -> None:
     """Make a pack: copy presets under public/presets/<pack> and write its manifest."""
+    from aivj_assets.contracts.pack_settings import set_lineage
     from aivj_assets.packs.importer import import_pack
     from aivj_assets.render.web_engine import ensure_web_engine
 
     place = data_root(root)
+    if lineage is not None:
+        place.lineage(lineage)
     origin: str | Path = source
     if source == "butterchurn-presets" and not Path(source).exists():
         origin = ensure_web_engine(web_engine_dir(os.environ), progress=say).package(source)
@@ -275,6 +290,8 @@ def pack_import(
         console.print(
             f"  left out: {left.rel_path}: {left.reason} ({left.detail})", highlight=False, markup=False, soft_wrap=True
         )
+    if lineage is not None:
+        set_lineage(place, pack, lineage)
     # A split pack that has grown gets further batches first.
     console.print(f"Next: aivj {'pack split' if place.is_split(pack) else 'run'} {pack}", highlight=False)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
-from aivj_assets.layout import DataRoot
+from aivj_assets.layout import DataRoot, write_json_atomic
 
 PACK_SETTINGS_NAME = "aivj-pack.json"
 DEFAULT_LINEAGE = "main"
@@ -42,8 +43,20 @@ class PackSettings(ContractFile):
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
     clusters: ClusterSettings = Field(default_factory=ClusterSettings)
 
+    def save_sparse(self, path: Path) -> None:
+        """Write what differs from the defaults, and all fields that are not known here."""
+        write_json_atomic(path, self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
     @classmethod
     def of_pack(cls, root: DataRoot, pack: str) -> Self:
         """Read a pack's settings; without a file all are defaults. Raises `UserError` when the file is malformed."""
         path = root.pack_dir(pack) / PACK_SETTINGS_NAME
         return cls.load(path) if path.exists() else cls()
+
+
+def set_lineage(root: DataRoot, pack: str, lineage: str) -> None:
+    """Let a pack's batches join a lineage; what else its settings say is kept. Raises `UserError`."""
+    root.lineage(lineage)
+    settings = PackSettings.of_pack(root, pack)
+    if settings.lineage != lineage:
+        settings.model_copy(update={"lineage": lineage}).save_sparse(root.pack_dir(pack) / PACK_SETTINGS_NAME)

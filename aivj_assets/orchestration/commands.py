@@ -44,6 +44,7 @@ class BatchOptions:
 
     k: int | None = None
     k_reason: str | None = None
+    strategy: str | None = None
     embedder: str | None = None
     pretrained: str | None = None
     device: str | None = None
@@ -67,6 +68,8 @@ def merged_settings(root: DataRoot, pack: str, options: BatchOptions) -> PackSet
         # The pack's reason is for the pack's k.
         reason = options.k_reason or (clusters.reason if options.k == clusters.k else None)
         clusters = clusters.model_copy(update={"k": options.k, "reason": reason})
+    if options.strategy is not None:
+        clusters = clusters.model_copy(update={"strategy": options.strategy})
     render = {**settings.render, **options.render}
     return settings.model_copy(update={"embedder": embedder, "clusters": clusters, "render": render})
 

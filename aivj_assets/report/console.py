@@ -85,7 +85,7 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
             reasons = ", ".join(f"{reason} {count}" for reason, count in left_out_reasons(meta.left_out))
             table.add_row("embedded", escape(f"{meta.count} of {figures.total}; left out: {reasons}"))
     if accepted and summary.clusters:
-        table.add_row("clusters", escape(f"{summary.clusters.k} ({summary.clusters.k_reason})"))
+        table.add_row("clusters", escape(clusters_cell(summary.clusters)))
     console.print(table)
     # Below the table: a path that is folded into a cell cannot be copied.
     places = [("open the UI", ui_command)]
@@ -95,6 +95,13 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         places.insert(0, ("QA page", str(summary.qa_page)))
     for name, place in places:
         console.print(f"{name + ':':<13}{place}", markup=False, highlight=False, soft_wrap=True)
+
+
+def clusters_cell(clusters: Clusters) -> str:
+    """Return in how many clusters of its lineage a batch has presets, and how the lineage's k came about."""
+    lineage = clusters.lineage
+    whole = "" if lineage is None else f" of the {lineage.k} of lineage {lineage.name}, version {lineage.version}"
+    return f"{clusters.k}{whole} ({clusters.k_reason})"
 
 
 def _add_gates(table: Table, summary: BatchSummary) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.pack_settings import PackSettings, set_lineage
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 
@@ -48,3 +48,14 @@ def test_a_malformed_file_is_one_line(tmp_path: Path, data: Any) -> None:
     with pytest.raises(UserError, match=r"aivj-pack\.json is not as agreed") as raised:
         settings_of(tmp_path, data)
     assert "\n" not in str(raised.value)
+
+
+def test_a_pack_joins_a_lineage_and_keeps_its_other_settings(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    assert PackSettings.of_pack(root, "pack").lineage == "main"
+    settings_of(tmp_path, {"render": {"warmupFrames": 90}, "comment": "mine"})
+    set_lineage(root, "pack", "shows")
+    written = json.loads((root.pack_dir("pack") / "aivj-pack.json").read_bytes())
+    assert written == {"render": {"warmupFrames": 90}, "comment": "mine", "lineage": "shows"}
+    with pytest.raises(UserError, match="cannot name a lineage"):
+        set_lineage(root, "pack", "../x")
