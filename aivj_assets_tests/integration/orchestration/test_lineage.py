@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+from rich.console import Console
 
+from aivj_assets import cli
+from aivj_assets.contracts.cluster_labels import ClusterLabels
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import OkRecord, read_records, write_records
@@ -21,6 +26,7 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration import lineage_join
 from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform, replay
+from aivj_assets.orchestration.lineage_commands import label_cluster
 from aivj_assets.orchestration.lineage_findings import PUBLISHED_IDS_KEPT, lineage_findings
 from aivj_assets.orchestration.lineage_join import ClusterChoice, JoinedBatch, Joining, ids_are_current
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
@@ -387,3 +393,95 @@ def test_two_runs_never_extend_the_same_version(library: Library, monkeypatch: p
     with FileLock(library.lineage().folder.lock), pytest.raises(UserError, match="stays locked"):
         library.join(second, k=4)
     assert library.lineage().facts.number == 1
+
+
+def labels_of(library: Library) -> dict[str, Any]:
+    return dict(ClusterLabels.load(library.lineage().folder.labels).labels)
+
+
+def test_clusters_are_labelled_once_and_a_persons_word_goes_first(library: Library) -> None:
+    first, _, _, late, _ = five(library)
+    joined = library.join(first, k=4, k_limit=6)
+    labels = labels_of(library)
+    assert set(labels) == {"c00", "c01", "c02", "c03"}
+    assert {entry.source for entry in labels.values()} == {"descriptive"}
+    assert {cluster.id: cluster.label for cluster in joined.clusters.clusters} == {
+        name: entry.label for name, entry in labels.items()
+    }
+    # A person names one; the next batch founds a cluster, which gets a label, and no other label changes.
+    console = Console(file=io.StringIO(), width=200)
+    label_cluster(console, library.root, "main", "c01", "  blue   tunnel ")
+    assert "c01 of lineage main: blue tunnel" in console.file.getvalue()  # type: ignore[attr-defined]
+    library.join(late, k=4)
+    after = labels_of(library)
+    assert set(after) == {*labels, "c04"}
+    assert (after["c01"].label, after["c01"].source) == ("blue tunnel", "person")
+    assert all(after[name] == labels[name] for name in ("c00", "c02", "c03"))
+    made = Clusters.load(library.root.batch(late).clusters)
+    assert {cluster.label for cluster in made.clusters} == {entry.label for entry in after.values()}
+    # A major computes anew, but for the person's.
+    library.act("major", lineage="main")
+    assert labels_of(library)["c01"].label == "blue tunnel"
+    # Taken back, the cluster is described again.
+    label_cluster(console, library.root, "main", "c01", None)
+    assert labels_of(library)["c01"].source == "descriptive"
+    for cluster, text, said in (
+        ("c99", "x", "has no cluster 'c99'"),
+        ("c00", "a\nb", "control character"),
+        ("c00", " ", "empty"),
+    ):
+        with pytest.raises(UserError, match=said):
+            label_cluster(console, library.root, "main", cluster, text)
+
+
+def test_clusters_of_a_batch_whose_frames_are_lost_are_called_by_their_ids(library: Library) -> None:
+    first, *_ = five(library)
+    shutil.rmtree(library.root.batch(first).frames_dir)
+    joined = library.join(first, k=4)
+    assert [cluster.label for cluster in joined.clusters.clusters] == ["c00", "c01", "c02", "c03"]
+    assert set(ClusterLabels.load(library.lineage().folder.labels).unlabelled) == {"c00", "c01", "c02", "c03"}
+
+
+def test_the_versions_are_shown_and_replayed_from_the_command_line(
+    library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = five(library)
+    for batch in (first, second):
+        library.join(batch, k=4)
+    library.act("remove", batch=second.key)
+
+    def aivj(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["aivj", "lineage", *arguments, "--root", str(library.root.path)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out + told.err
+
+    status, said = aivj("show")
+    assert status == 0
+    assert "version 3, 160 presets in 4 clusters, 1 batches" in said
+    assert "big/batch-0002 was removed" in said
+    status, said = aivj("show", "--json")
+    told = json.loads(said)
+    assert [line["kind"] for line in told["versions"]] == ["first", "extend", "removal"]
+    assert "state" not in told["versions"][0]
+    assert aivj("replay") == (0, "3 versions replayed in their order: the same to the last bit.\n")
+    # A row that was tampered with: the replay says which version does not come out again.
+    path = library.lineage().folder.version(2) / "rows.npy"
+    rows = np.load(path)
+    rows[:40] = rows[40:80]
+    np.save(path, rows)
+    status, said = aivj("replay")
+    assert status == 1
+    assert "Differs: version 2 (extend) differs in" in said
+    for arguments, line in (
+        (["show", "nosuch"], "There is no lineage 'nosuch' (known: main)"),
+        (["show", "../x"], "cannot name a lineage"),
+        (["major", "nosuch", "--reason", "x"], "There is no lineage 'nosuch'"),
+        (["remove", "big/batch-0009", "--reason", "x"], "has no batch big/batch-0009 (it has: big/batch-0001)"),
+        (["remove", "big/9", "--reason", "x"], "'big/9' is no batch"),
+    ):
+        status, said = aivj(*arguments)
+        assert (status, said.count("\n")) == (cli.EXIT_USER, 1), said
+        assert line in said

@@ -191,7 +191,7 @@ def finished_run(instance: dg.DagsterInstance, job_name: str, **tags: str):
     return made.execute_in_process(instance=instance, tags=tags)
 
 
-def asked_of(instance: dg.DagsterInstance, root: DataRoot, result) -> dg.RunRequest | dg.SkipReason:
+def asked_of(instance: dg.DagsterInstance, root: DataRoot, result) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
     context = dg.build_run_status_sensor_context(
         "publish_accepted_batches",
         result.get_run_success_event(),
@@ -200,7 +200,7 @@ def asked_of(instance: dg.DagsterInstance, root: DataRoot, result) -> dg.RunRequ
         resources={"data_root": DataRootResource(path=str(root.path))},
     )
     answer = publish_accepted_batches(context)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    assert isinstance(answer, dg.RunRequest | dg.SensorResult | dg.SkipReason)
     return answer
 
 
@@ -247,3 +247,30 @@ def test_a_manifest_that_comes_back_is_run_again(daemon: Daemon, root: DataRoot,
         keys.append(request.run_key)
     assert len(set(keys)) == 3
     assert not daemon.tick().run_requests
+
+
+def test_an_act_on_a_lineage_has_its_packs_published(
+    instance: dg.DagsterInstance, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.op(config_schema=dict)
+    def lineage_act() -> None:
+        return
+
+    @dg.job(name="lineage_job")
+    def made() -> None:
+        lineage_act()
+
+    def after(config: dict[str, str], **tags: str) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
+        run_config = {"ops": {"lineage_act": {"config": config}}}
+        return asked_of(instance, root, made.execute_in_process(instance=instance, run_config=run_config, tags=tags))
+
+    removal = {"act": "remove", "batch": "big/batch-0002", "reason": "taste"}
+    # Nothing of the pack is accepted: there is nothing to publish.
+    write_manifest(root, "big/batch-0001", ["a"])
+    assert isinstance(after(removal), dg.SkipReason)
+    monkeypatch.setattr(sensors, "has_accepted_batch", lambda *_arguments: True)
+    answer = after(removal)
+    assert isinstance(answer, dg.SensorResult)
+    assert [request.partition_key for request in answer.run_requests or []] == ["big"]
+    assert isinstance(after({**removal, "act": "readmit"}), dg.SkipReason)
+    assert isinstance(after(removal, **process_tags()), dg.SkipReason)
