@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import RootOption
+from aivj_assets.cli_options import PretrainedOption, RootOption
+from aivj_assets.errors import UserError
 
 
 def adopt(
@@ -20,12 +21,20 @@ def adopt(
             help="Folder with frames-index.jsonl and its frames, embeddings.npy, ids.txt and clusters.v0.json.",
         ),
     ],
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder",
+            help="Model of the rows, as aivj run takes it, where the folder has no whole embeddings.meta.json: it is "
+            "loaded and held against a few rows; may be named later.",
+        ),
+    ] = None,
+    pretrained: PretrainedOption = None,
     card: Annotated[
         Path | None,
         typer.Option(
             "--card",
-            help="File with the model card of the rows, where the folder has no embeddings.meta.json: that of any "
-            "batch which was embedded with the same model. May also be named later.",
+            help="In place of --embedder, unchecked: the embeddings.meta.json of a batch of the same model.",
         ),
     ] = None,
     reason: Annotated[
@@ -37,7 +46,11 @@ def adopt(
     from aivj_assets.cli import data_root
     from aivj_assets.orchestration.adopt import AdoptOptions
     from aivj_assets.orchestration.adopt_command import adopt_and_report
+    from aivj_assets.orchestration.adopt_model import NamedModel
 
+    if pretrained is not None and embedder is None:
+        raise UserError("--pretrained goes with --embedder NAME.")
+    model = None if embedder is None else NamedModel(embedder, pretrained)
     why = " ".join(reason.split()) if reason is not None else None
-    options = AdoptOptions(folder=folder, card=card, reason=why or None)
+    options = AdoptOptions(folder=folder, card=card, model=model, reason=why or None)
     raise typer.Exit(adopt_and_report(Console(soft_wrap=False), data_root(root), pack, options))

@@ -20,7 +20,7 @@ ADOPTION_NAME = "adoption.json"
 NOT_ADOPTED = "not-adopted"
 """Reason of a preset of the manifest that the adopted index has no line of."""
 UNDECLARED_MODEL = "adopted"
-_NOT_DECLARED = "model not declared: aivj adopt PACK --from FOLDER --card FILE declares it"
+_NOT_DECLARED = "model not named: aivj adopt PACK --from FOLDER --embedder NAME names it"
 _LONGEST_NUMBER = 9  # digits
 
 

@@ -29,6 +29,7 @@ from aivj_assets.cluster.lineage import Act, BatchRows, found, shas_of
 from aivj_assets.cluster.state import LineageParameters, Retired
 from aivj_assets.contracts.adoption import Adoption, cluster_number, is_undeclared
 from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.cluster_labels import ClusterLabels, with_person_label
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, load_embeddings, save_embeddings
 from aivj_assets.contracts.findings import examples
@@ -37,6 +38,7 @@ from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.embed import FrameSource
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, LineageDir, sha256_file, write_bytes_atomic
+from aivj_assets.orchestration.adopt_model import NamedModel, with_model_of_rows
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import acquire_batch
 from aivj_assets.orchestration.checks import CHECKS
@@ -57,6 +59,7 @@ from aivj_assets.orchestration.lineage_join import (
     preset_shas,
     write_batch_clusters,
 )
+from aivj_assets.orchestration.lineage_labels import update_labels
 from aivj_assets.orchestration.lineage_store import (
     Lineage,
     NextVersion,
@@ -67,7 +70,7 @@ from aivj_assets.orchestration.lineage_store import (
     stage,
 )
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.pictures import counts_table
+from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES, content_version
 from aivj_assets.packs.adopt import AdoptedFolder, Tell, look_through
@@ -88,10 +91,11 @@ _UNFINISHED = [
 
 @dataclass(frozen=True)
 class AdoptOptions:
-    """The folder to adopt, a file with the model card of its rows where it has none, and why it is adopted."""
+    """The folder to adopt and why; the model of its rows, or a file with its card, where the folder tells none."""
 
     folder: Path
     card: Path | None = None
+    model: NamedModel | None = None
     reason: str | None = None
 
 
@@ -107,6 +111,8 @@ class AdoptOutcome:
     rejected: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    """What was said of the labelling of clusters."""
 
 
 def adopt_pack(
@@ -126,6 +132,8 @@ def adopt_pack(
     _require_fresh(batch, place, former, earlier)
     require_not_removed(lineage, batch)
     looked = look_through(root, batch, folder, options.card, tell)
+    if options.model is not None:
+        looked = with_model_of_rows(looked, options.model.load(os.environ), tell)
     _require_same(batch, former, earlier, looked)
     work = _Adopting(instance, root, batch, lineage, looked, options, tell)
     return work.adopt(earlier)
@@ -192,7 +200,7 @@ def _require_same(
     if former.facts.card != card and not is_undeclared(former.facts.card):
         raise UserError(
             f"Batch {batch} is adopted with the card of {former.facts.card.name} already, not {card.name}: leave "
-            "--card away."
+            "--embedder and --card away."
         )
     if former.facts.card != card and former.facts.number > 1:
         raise UserError(
@@ -224,7 +232,7 @@ class _Adopting:
         same_card = former is None or former.facts.card == self.looked.rows.meta.card
         if former is not None and same_card and self._accepted("clusters"):
             self.outcome.in_force = True
-            self.outcome.notes = list(earlier.notes if earlier is not None else self.looked.notes)
+            self.outcome.notes = list(earlier.notes if earlier is not None else self.looked.remarks)
             return self.outcome
         self.instance.add_dynamic_partitions(str(BATCHES.name), [self.batch.key])
         self.instance.add_dynamic_partitions(str(PACKS.name), [self.batch.pack])
@@ -235,7 +243,7 @@ class _Adopting:
                 step()
                 if self.outcome.rejected:
                     break
-            self.outcome.notes = list(self.looked.notes)
+            self.outcome.notes = list(self.looked.remarks)
         return self.outcome
 
     def _accepted(self, stage_name: str) -> bool:
@@ -247,11 +255,14 @@ class _Adopting:
         if earlier is not None and earlier.index_sha256 != index_sha256:
             # First the index, then the record: killed between them, no index seems to be of a rendering.
             self.place.frames_index.unlink(missing_ok=True)
+        if earlier is not None and earlier.source_sha256 != looked.source_sha256:
+            # Labels of clusters that never came in force.
+            self.lineage.labels.unlink(missing_ok=True)
         record = Adoption(
             batch=self.batch.key, adopted_from=looked.folder.name,
             adopted_at=earlier.adopted_at if earlier is not None else utc_now(), reason=self.options.reason,
             source_sha256=looked.source_sha256, index_sha256=index_sha256, fingerprint=looked.fingerprint,
-            model=looked.rows.meta.card.name, notes=looked.notes,
+            model=looked.rows.meta.card.name, notes=looked.remarks,
         )  # fmt: skip
         record.save_if_changed(Adoption.path_in(self.place))
 
@@ -301,6 +312,9 @@ class _Adopting:
                 self.lineage.head.unlink()
                 former = None
             lineage = former if former is not None else self._staged(meta)
+            if former is None:
+                self._keep_labels(lineage)
+                update_labels(self.root, lineage, again=False, say=self.outcome.told.append)
             made = batch_clusters(lineage, self.batch, embeddings_sha256=sha256_file(self.place.embeddings))
             if not self._says(made):
                 write_batch_clusters(self.place, lineage, made)
@@ -309,6 +323,20 @@ class _Adopting:
                 if former is None:
                     put_in_force(lineage)
                 self.outcome.in_force = True
+
+    def _keep_labels(self, lineage: Lineage) -> None:
+        """Take over what the folder calls its clusters, as a person's words; a label that is the id is none."""
+        path, now = lineage.folder.labels, utc_now()
+        before = ClusterLabels.load(path) if path.exists() else ClusterLabels(generated_at=now, lineage=lineage.name)
+        labels, known = before, list(lineage.labels)
+        for one in self.looked.clusters.clusters:
+            if one.id in known and one.id not in before.labels and one.label and one.label.strip() != one.id:
+                try:
+                    labels = with_person_label(labels, one.id, one.label, known_ids=known, at=now)
+                except UserError as error:
+                    self.looked.notes.append(f"{one.id}: {str(error).rstrip('.')}; it is labelled anew")
+        if labels != before:
+            labels.save(path)
 
     def _says(self, made: Clusters) -> bool:
         try:
@@ -368,7 +396,8 @@ class _Adopting:
         return act.version.places_of(shas_of(shas))
 
     def _cluster_facts(self, lineage: Lineage, made: Clusters) -> dict[str, Any]:
-        sizes = {cluster.id: cluster.size for cluster in made.clusters}
+        sizes = [cluster.size for cluster in made.clusters]
+        listed = [(one.id, one.label, one.size, one.born_in) for one in made.clusters]
         return {
             "lineage": lineage.name,
             "lineage_version": lineage.facts.number,
@@ -378,9 +407,9 @@ class _Adopting:
             "seed": made.seed,
             "strategy": made.strategy,
             "presets": len(made.assignments),
-            "largest_cluster": max(sizes.values()),
-            "smallest_cluster": min(sizes.values()),
-            "sizes": dg.MetadataValue.md(counts_table("cluster", sizes)),
+            "largest_cluster": max(sizes),
+            "smallest_cluster": min(sizes),
+            "sizes": dg.MetadataValue.md(markdown_table(("cluster", "label", "presets", "born in"), listed)),
         }
 
     # ------------------------------------------------------------------ events without a run

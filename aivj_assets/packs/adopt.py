@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,17 @@ class AdoptedFolder:
     frames_meta: FramesMeta
     source_sha256: dict[str, str]
     notes: list[str]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know."""
+        why = self.rows.no_model
+        if not why:
+            return self.notes
+        return [
+            *self.notes,
+            f"{why}: batches of a model will be refused beside these rows until it is named by --embedder or --card",
+        ]
 
     @property
     def index_bytes(self) -> bytes:
@@ -168,9 +179,9 @@ def _rows(look: _Looking, records: Mapping[str, Record]) -> AdoptedRows:
     check_ids(source.embedding_ids, ids, records, reasons_in(content))
     vectors = read_rows(source.embeddings, source.embedding_ids, ids, look.notes)
     most = max((len(record.frames) for record in records.values() if isinstance(record, OkRecord)), default=1)
-    card = settle_card(source, content, vectors, declared=look.card, frames=most, notes=look.notes)
+    card, no_model = settle_card(source, content, vectors, declared=look.card, frames=most)
     meta = embeddings_meta(content, card, ids, records, note=f"adopted from {source.path.name}")
-    return AdoptedRows(vectors, ids, meta)
+    return AdoptedRows(vectors, ids, meta, no_model)
 
 
 def _brought_together(look: _Looking, frames: _Frames, rows: AdoptedRows, clusters: AdoptedClusters) -> AdoptedFolder:
@@ -197,7 +208,7 @@ def _brought_together(look: _Looking, frames: _Frames, rows: AdoptedRows, cluste
     return AdoptedFolder(
         folder=source.path, manifest=manifest, report=frames.report, records=made, copies=copies,
         fingerprint=fingerprint,
-        rows=AdoptedRows(rows.vectors, rows.preset_ids, meta), clusters=clusters,
+        rows=replace(rows, meta=meta), clusters=clusters,
         numbers=[cluster_number(clusters.assignments[name]) or 0 for name in rows.preset_ids],
         frames_meta=_frames_meta(look, frames, made, fingerprint, index_sha256),
         source_sha256=digests, notes=look.notes,

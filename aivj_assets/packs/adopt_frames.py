@@ -259,5 +259,8 @@ def _copy(target: Path, one: FrameCopy) -> bool:
             return False
     except OSError:
         pass
+    # What a killed copy left behind; whoever copies holds the batch.
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
     write_bytes_atomic(path, data)
     return True

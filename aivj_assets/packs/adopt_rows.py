@@ -37,6 +37,8 @@ class AdoptedRows:
     vectors: Rows
     preset_ids: list[str]
     meta: EmbeddingsMeta
+    no_model: str = ""
+    """Why the card is no model's; empty where it is one's."""
 
 
 def read_ids(path: Path) -> list[str]:
@@ -139,14 +141,14 @@ def settle_card(
     *,
     declared: Path | None,
     frames: int,
-    notes: list[str],
-) -> ModelCard:
-    """Return the rows' card: the folder's, else the one of a file that a person names, else one that is no model's.
+) -> tuple[ModelCard, str]:
+    """Return the rows' card and why it is no model's, if so.
 
-    `frames` is the most that a preset has. Raises `UserError` for a card of other rows, or two that differ.
+    It is the folder's, else the one of a file that a person names, else one of no model. `frames`
+    is the most that a preset has. Raises `UserError` for a card of other rows, or two that differ.
     """
     own, missing = card_in(content)
-    path, card = folder.embeddings_meta, own
+    path, card, why = folder.embeddings_meta, own, ""
     if declared is not None:
         named, problem = card_in(read_meta(declared) if declared.exists() else {})
         if named is None:
@@ -164,10 +166,9 @@ def settle_card(
     if card is None:
         card = undeclared_card(rows, frames)
         why = f"{path.name} is no complete model card ({missing})" if content else f"there is no {path.name}"
-        notes.append(f"{why}: batches of a model will be refused beside these rows until its card is named by --card")
     if card.dim != rows.shape[1]:
         raise UserError(f"{path} says {card.dim} dimensions, {folder.embeddings} has {rows.shape[1]}.")
-    return card
+    return card, why
 
 
 def reasons_in(content: Mapping[str, Any]) -> dict[str, str]:

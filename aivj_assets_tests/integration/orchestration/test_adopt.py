@@ -23,8 +23,10 @@ from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration import adopt as adopting
+from aivj_assets.orchestration import adopt_model
 from aivj_assets.orchestration.adopt import ADOPTED_STAGES, AdoptOptions, AdoptOutcome, adopt_pack
 from aivj_assets.orchestration.adopt_command import REMAINING_STAGES
+from aivj_assets.orchestration.adopt_model import NamedModel
 from aivj_assets.orchestration.adopted import require_not_adopted
 from aivj_assets.orchestration.assets.clusters import clusters
 from aivj_assets.orchestration.assets.presets import presets
@@ -286,7 +288,7 @@ def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(house: House, old
     refused = house.run(TWO, weights_sha256="b" * 64)
     assert not refused.success
     (told,) = explain_run(house.instance, refused.run_id)[0]
-    for part in ("test-model", "weights bbbbbbbb", "adopted", "aivj adopt PACK --from FOLDER --card FILE"):
+    for part in ("test-model", "weights bbbbbbbb", "adopted", "aivj adopt PACK --from FOLDER --embedder NAME"):
         assert part in told, part
     named = tmp_path / "card.json"
     EmbeddingsMeta.load(house.root.batch(TWO).embeddings_meta).save(named)
@@ -301,6 +303,45 @@ def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(house: House, old
     embeddings_meta(3, DIM, weights_sha256="c" * 64).save(named)
     with pytest.raises(UserError, match=r"adopted with the card of test-model .* already"):
         house.adopt(old, card=named)
+
+
+def test_the_model_may_be_loaded_and_held_against_the_rows(
+    house: House, old: OldFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Model:
+        card = embeddings_meta(1, DIM, weights_sha256="d" * 64).card
+
+    asked: list[list[str]] = []
+
+    def as_if_embedded(_model: Any, sample: Any, _named: str) -> int:
+        asked.append([path.name for path in sample[0].frames])
+        return 2
+
+    monkeypatch.setattr(NamedModel, "load", lambda *_: Model)
+    monkeypatch.setattr(adopt_model, "frames_behind_rows", as_if_embedded)
+    with pytest.raises(UserError, match=r"says that its rows are of test-model .*0000.*, not of test-model .*dddd"):
+        house.adopt(old, model=NamedModel("test-model"))
+    old.place.embeddings_meta.unlink()
+    outcome = house.adopt(old, model=NamedModel("test-model"))
+    assert outcome.in_force
+    assert not any("--embedder" in note for note in outcome.notes)
+    meta = EmbeddingsMeta.load(house.root.batch(key_of(old)).embeddings_meta)
+    assert (meta.weights_sha256, meta.max_frames_per_preset, meta.frames) == ("d" * 64, 2, 48)
+    assert asked[-1] == ["frame-000.webp", "frame-001.webp", "frame-002.webp"]
+    Model.card = embeddings_meta(1, 7).card
+    with pytest.raises(UserError, match="they have 12 dimensions, the model 7"):
+        house.adopt(old, model=NamedModel("test-model"))
+
+
+def test_what_clusters_were_called_goes_on(house: House, old: OldFolder) -> None:
+    named = [{"id": "c00", "label": "c00"}, {"id": "c07", "label": "blue tunnels"}, {"id": "c12"}]
+    old.write_clusters(clusters=named)
+    assert house.adopt(old).in_force
+    labels = {one.id: one.label for one in Clusters.load(house.root.batch(key_of(old)).clusters).clusters}
+    assert labels["c07"] == "blue tunnels"
+    lineage = house.in_force()
+    assert lineage is not None
+    assert lineage.labels == labels
 
 
 def test_clusters_without_a_preset_and_copies_are_told(house: House, old: OldFolder) -> None:

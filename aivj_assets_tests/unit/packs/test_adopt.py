@@ -115,8 +115,8 @@ def test_rows_of_an_unknown_model_get_a_card_that_is_no_models(old: OldFolder) -
     found = look(old)
     card = found.rows.meta.card
     assert is_undeclared(card)
-    assert "aivj adopt PACK --from FOLDER --card FILE" in card.name
-    assert any("until its card is named by --card" in note for note in found.notes)
+    assert "aivj adopt PACK --from FOLDER --embedder NAME" in card.name
+    assert any("until it is named by --embedder or --card" in note for note in found.remarks)
     changed = old.rows
     changed[0] = changed[1]
     old.write_rows(changed)
