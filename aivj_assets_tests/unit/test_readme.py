@@ -38,7 +38,7 @@ def test_every_rendering_parameter_is_named(readme: str) -> None:
 def test_commands_and_pictures_exist(readme: str) -> None:
     known = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
     known |= {group.name for group in cli.app.registered_groups}
-    used = set(re.findall(r"(?:bin/|`)aivj(?:\.exe)? ([a-z]+)", readme))
+    used = set(re.findall(r"(?:bin/|`)aivj(?:\.exe)? ([a-z][a-z-]*)", readme))
     assert used
     assert used <= known
     for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme):

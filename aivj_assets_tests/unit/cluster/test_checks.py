@@ -1,6 +1,6 @@
 import numpy as np
 
-from aivj_assets.cluster.checks import check_clusters
+from aivj_assets.cluster.checks import check_clusters, check_drift, check_far
 from aivj_assets.contracts.clusters import Cluster, Clusters
 
 CENTROIDS = np.eye(3, dtype=np.float32)
@@ -65,3 +65,21 @@ def test_one_cluster_that_swallows_the_batch_is_a_warning() -> None:
     assert not finding.passed
     assert finding.severity == "warning"
     assert "c00 holds 20 of 22 presets (90.9%" in finding.detail
+
+
+def test_a_centroid_that_turns_far_is_a_warning() -> None:
+    assert check_drift({"c00": 0.99, "c01": 0.93}).passed
+    finding = check_drift({"c00": 0.99, "c01": 0.62})
+    assert (finding.passed, finding.severity) == (False, "warning")
+    assert "c01 turned most: cosine 0.620" in finding.detail
+    assert finding.figures == {"lowest_cosine": 0.62}
+    assert check_drift({}).passed
+
+
+def test_many_presets_far_from_their_centroids_are_a_warning() -> None:
+    low = np.full(10, 0.5)
+    assert check_far(np.array([0.4, 0.4, *[0.6] * 8]), low).passed
+    finding = check_far(np.array([0.4, 0.4, 0.4, *[0.6] * 7]), low)
+    assert (finding.passed, finding.severity) == (False, "warning")
+    assert "3 of 10 presets (30.0%)" in finding.detail
+    assert check_far(np.empty(0), np.empty(0)).passed
