@@ -43,9 +43,9 @@ class BirthRules:
     0.13 to 0.23.
     """
     min_unexplained_fraction: float = 0.5
-    """Share of the far members of all births that must be more than a batch of known styles would have by itself.
+    """Share of the far members that must be more than their former clusters' rows have anyway.
 
-    That many are its `far_quantile`. Tails of known styles look like groups of their own, but every batch has them.
+    Tails of known styles look like groups of their own; but every batch has them, as large as `far_quantile` says.
     """
     most_a_batch: int = 6
 
@@ -132,21 +132,24 @@ def find_births(
     proposals = _proposals(rows.take(far), most, needed, seed)
     for _ in range(_FOUNDING_STEPS):
         proposals = directions(_won_sums(rows, np.maximum(cosines, known.usual_reach), proposals), proposals)
-    return _founded(rows, cosines, is_far, proposals, known, rules=rules, most=most, first_number=first_number)
+    return _founded(
+        rows, proposals, known, labels=labels, cosines=cosines, rules=rules, most=most, first_number=first_number
+    )
 
 
 def _founded(
-    rows: RowParts, cosines: Figures, is_far: npt.NDArray[np.bool_], proposals: FloatRows, known: Clustering, *,
-    rules: BirthRules, most: int, first_number: int,
+    rows: RowParts, proposals: FloatRows, known: Clustering, *,
+    labels: Labels, cosines: Figures, rules: BirthRules, most: int, first_number: int,
 ) -> tuple[FloatRows, tuple[Birth, ...]]:  # fmt: skip
     """Choose among proposals: each in turn the one that brings rows nearest to a centroid, if it keeps the rules."""
     needed, limit = rules.members_needed(len(rows)), max(rules.max_centroid_cosine, known.distinct_cosine)
     products = np.concatenate(rows.map_chunks(lambda _, chunk: chunk.astype(np.float64) @ proposals.T))
     # Of each proposal with the known centroids and with the proposals, in columns.
     close = cosines_between(proposals, np.concatenate([known.centroids, proposals]))
+    is_far = cosines < known.low_cosines[labels]
+    unexplained = _unexplained(labels, is_far, known, rules)
     # A row that would be far from the new centroid, too, is none of its members: else each of several new styles
     # would win the rows of the others.
-    unexplained = max(0.0, int(is_far.sum()) - rules.far_quantile * len(rows))
     best, k, former = np.maximum(cosines, known.usual_reach), len(known.centroids), len(known.numbers)
     chosen: list[int] = []
     births: list[Birth] = []
@@ -163,14 +166,14 @@ def _founded(
             continue
         if (1 - own[won]).mean() > (1 - rules.min_nearer_fraction) * (1 - cosines[won]).mean():
             continue
-        far_members = int(is_far[won].sum())
-        if far_members * rules.min_unexplained_fraction > unexplained:
+        far_of = np.bincount(labels[won[is_far[won]]], minlength=k)
+        if np.minimum(far_of, unexplained).sum() < rules.min_unexplained_fraction * far_of.sum():
             continue
-        unexplained -= far_members * rules.min_unexplained_fraction
+        unexplained = np.maximum(0, unexplained - far_of)
         beside = int(close[pick, :former].argmax())
         births.append(
             Birth(
-                number=first_number + len(births), members=len(won), far_members=far_members,
+                number=first_number + len(births), members=len(won), far_members=int(far_of.sum()),
                 mean_cosine=_mean(own[won]), former_mean_cosine=_mean(cosines[won]),
                 nearest_centroid_cosine=nearest_cosine, nearest_cluster=int(known.numbers[beside]),
             )
@@ -178,6 +181,13 @@ def _founded(
         chosen.append(pick)
         best[won] = own[won]
     return proposals[chosen], tuple(births)
+
+
+def _unexplained(labels: Labels, is_far: npt.NDArray[np.bool_], known: Clustering, rules: BirthRules) -> Figures:
+    """Return for each cluster how many more of its rows are far than would be, were they all of its kind."""
+    counts = np.bincount(labels, minlength=len(known.centroids))
+    far = np.bincount(labels[is_far], minlength=len(known.centroids))
+    return np.maximum(0, far - rules.far_quantile * counts)
 
 
 def _mean(values: Figures) -> float:
