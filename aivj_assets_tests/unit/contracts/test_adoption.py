@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aivj_assets.contracts.adoption import Adoption, AdoptedClusters, cluster_number, is_undeclared, undeclared_card
+from aivj_assets.contracts.adoption import AdoptedClusters, Adoption, cluster_number, is_undeclared, undeclared_card
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir
 from aivj_assets_tests.builders import embeddings_meta
@@ -16,7 +16,7 @@ from aivj_assets_tests.builders import embeddings_meta
 @pytest.mark.parametrize(
     ("name", "number"),
     [("c00", 0), ("c07", 7), ("c123", 123), ("c7", None), ("c007", None), ("C07", None), ("c07 ", None), ("7", None),
-     ("c٠٧", None), ("c" + "9" * 30, None)],
+     ("c\u0660\u0667", None), ("c" + "9" * 30, None)],
 )  # fmt: skip
 def test_only_ids_as_they_are_written_here_are_legal(name: str, number: int | None) -> None:
     assert cluster_number(name) == number
