@@ -221,7 +221,13 @@ def load_openclip(
         libraries=library_versions("open_clip_torch", "torch", "torchvision", "pillow"),
         cpu_slice=_CPU_SLICE,
         encode_text=_TextEncoder(network, source, torch_device, environ),
+        logit_scale=_logit_scale(network),
     )
+
+
+def _logit_scale(network: Any) -> float | None:
+    learned = getattr(network, "logit_scale", None)
+    return None if learned is None else float(learned.detach().float().exp())
 
 
 def _weights_file(checkpoint: Checkpoint, environ: Mapping[str, str]) -> tuple[Path, Path | None]:

@@ -175,6 +175,15 @@ def _is_end_of_fork_server(error: SerializableErrorInfo) -> bool:
     return error.cls_name == "EOFError" and any("forkserver.py" in line for line in error.stack)
 
 
+def first_cause(error: SerializableErrorInfo) -> str:
+    """Return what began a chain of errors, as one line."""
+    while error.cause is not None:
+        error = error.cause
+    if error.cls_name == "ChildProcessCrashException":
+        return "its process was ended from outside (killed, or out of memory); what is done is kept, run again to go on"
+    return " ".join(error.message.split())[:400]
+
+
 def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], list[str], list[str]]:
     """Return why a run failed (one line a step), which gates did not pass and which checks warn (one line each)."""
     problems: list[str] = []
@@ -196,8 +205,5 @@ def explain_run(instance: dg.DagsterInstance, run_id: str) -> tuple[list[str], l
         if failure.user_failure_data is not None:
             problems.append(failure.user_failure_data.description or f"{event.step_key} failed")
         elif failure.error is not None and "DagsterAssetCheckFailedError" not in failure.error.to_string():
-            cause = failure.error
-            while cause.cause is not None:
-                cause = cause.cause
-            problems.append(f"{event.step_key}: {' '.join(cause.message.split())[:400]}")
+            problems.append(f"{event.step_key}: {first_cause(failure.error)}")
     return problems, rejected, warnings

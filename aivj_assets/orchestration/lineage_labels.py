@@ -22,7 +22,7 @@ from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.orchestration.lineage_store import Lineage
 from aivj_assets.orchestration.search import ModelOptions, load_model_of_card
 from aivj_assets.style.appearance import PresetFrames, measure_clusters
-from aivj_assets.style.labels import ZeroShot, compute_labels, zero_shot_labels
+from aivj_assets.style.labels import DEFAULT_LOGIT_SCALE, ZeroShot, compute_labels, zero_shot_labels
 from aivj_assets.style.prompts import DEFAULT_PROMPTS, prompt_vectors, read_prompts
 
 # Two halves of a cluster of that many presets share half of their words; a third frame adds nothing.
@@ -114,7 +114,8 @@ def _zero_shot(root: DataRoot, lineage: Lineage, living: list[str], say: Say) ->
     own = lineage.folder.prompts
     prompts = read_prompts(own if own.exists() else DEFAULT_PROMPTS)
     vectors = prompt_vectors(prompts, lambda texts: text_vectors(model, texts))
-    ranked = zero_shot_labels(lineage.version.state.centroids, vectors, prompts)
+    scale = DEFAULT_LOGIT_SCALE if model.logit_scale is None else model.logit_scale
+    ranked = zero_shot_labels(lineage.version.state.centroids, vectors, prompts, logit_scale=scale)
     return ZeroShot(dict(zip(living, ranked, strict=True)), lineage.facts.card.name)
 
 
