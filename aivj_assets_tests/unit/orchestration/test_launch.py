@@ -3,8 +3,8 @@
 import sys
 
 from dagster._core.executor.child_process_executor import ChildProcessCrashException
+from dagster._utils.error import serializable_error_info_from_exc_info as told_by_dagster
 from dagster_shared.error import SerializableErrorInfo
-from dagster_shared.error import serializable_error_info_from_exc_info as told_by_dagster
 
 from aivj_assets.orchestration.launch import first_cause
 
