@@ -239,7 +239,9 @@ class _Adopting:
         with held_batch(self.instance, self.root, self.batch):
             self.outcome.is_new = True
             self._begin(earlier)
-            for step in (self._presets, self._frames, self._embeddings, self._clusters):
+            steps = (self._presets, self._frames, self._embeddings, self._clusters)
+            for number, step in enumerate(steps):
+                self.tell("Recording and judging", number, len(steps))
                 step()
                 if self.outcome.rejected:
                     break
