@@ -3,9 +3,9 @@
 What counts as far, as cohesive and as distinct is taken from the library's own distribution, so that it means the same
 for a model whose pictures all lie within a narrow cone and for one that spreads them.
 
-Only the rows of the new batch are looked at. They are what can join a new cluster, and they are a sample of what comes
-next; published presets that lie far are mostly the remains of styles that share a cluster, and a cluster founded on
-them would stay small. In growth simulations births from all rows filled the k limit and missed most late styles.
+Only the rows of the new batch are looked at: they are what can join a new cluster, and a sample of what comes next.
+Published presets that lie far keep their cluster, and one founded on them would stay small. A `major`, in which some of
+them move, looks at all rows.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ MOST_ROWS = 2**22
 DEFAULT_TOLERANCE_FRACTION = 2e-4
 _GRID = 2.0**30
 _START_ROWS, _START_ROWS_A_CLUSTER = 4096, 40
-# Sums of 2,000 products of float32 differ by less than this from the exact ones.
+# Products of unit rows in float32 were off by at most 4e-7, of 512 components as of 2,048.
 _CLOSE_COSINES = np.float32(1e-5)
 
 
