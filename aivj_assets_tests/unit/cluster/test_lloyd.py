@@ -63,6 +63,17 @@ def test_sums_have_the_same_bits_for_every_order_and_cut(random: object, cut: in
     assert exact_sums(mixed, labels[places], 3).tobytes() == exact_sums(RowParts.of(rows), labels, 3).tobytes()
 
 
+def test_components_of_all_magnitudes_add_up_the_same_in_any_order() -> None:
+    random = np.random.default_rng(1)
+    rows = unit(random.normal(size=(500, 6)) * 10.0 ** -random.uniform(0, 18, size=(500, 6)))
+    labels = np.zeros(500, np.int64)
+    sums = exact_sums(RowParts.of(rows), labels, 1)
+    order = random.permutation(500)
+    assert exact_sums(RowParts.of(rows[order]), labels, 1).tobytes() == sums.tobytes()
+    without = moved_sums(RowParts.of(rows), sums, labels, np.where(np.arange(500) < 100, -1, 0))
+    assert without.tobytes() == exact_sums(RowParts.of(rows[100:]), labels[100:], 1).tobytes()
+
+
 def test_sums_are_those_of_the_rows_and_a_label_below_zero_belongs_to_none() -> None:
     rows, labels = style_rows({0: 30, 1: 20, 2: 10}, seed=4)
     labels[labels == 2] = -1
