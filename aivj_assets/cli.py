@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from aivj_assets.cli_adopt import adopt
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_embed import cache_app
@@ -237,6 +238,7 @@ def ui(
 app.command("search")(search)
 app.command("similar")(similar)
 bench_app.command("growth")(growth)
+app.command("adopt")(adopt)
 app.command("profile")(profile)
 app.command("k-report")(k_report)
 app.add_typer(pack_app, name="pack")

@@ -195,7 +195,7 @@ def join(
     again = batch.key in held
     leaving = _leaving(version, held, batch.key, staying=shas)
     changed = _changed_rows(version, batch, once, places, open_rows) if again else np.empty(0, np.int64)
-    same = again and np.array_equal(np.sort(held[batch.key]), np.sort(shas))
+    same = again and np.array_equal(np.unique(held[batch.key]), np.sort(shas))
     if same and not len(new) and not len(leaving) and not len(changed):
         return None
     if len(leaving) == len(version):

@@ -127,21 +127,6 @@ class Embeddings:
     meta: EmbeddingsMeta
 
 
-class EmbeddingProgress(ContractFile):
-    """`.embedding-progress.json`: how many presets of how many an embedding under way has done."""
-
-    done: int
-    total: int
-
-    @classmethod
-    def under_way(cls, path: Path) -> Self | None:
-        """Read the file; None when no embedding is under way or the file is torn."""
-        try:
-            return cls.load(path)
-        except UserError:
-            return None
-
-
 class EmbeddingsWriter:
     """Writes the three files of a batch row by row; nothing is seen until `commit`, and memory does not grow.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
 from aivj_assets.contracts.style import Energy
-from aivj_assets.errors import UserError
 
 
 class Measured(ContractModel):
@@ -186,18 +184,3 @@ class KReport(ContractFile):
         for figures in counted["figures"]:
             figures.pop("durationS")
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode("utf-8")).hexdigest()
-
-
-class KReportProgress(ContractFile):
-    """How many fits of how many a report under way has done."""
-
-    done: int
-    total: int
-
-    @classmethod
-    def under_way(cls, path: Path) -> Self | None:
-        """Read the file; None when no report is under way or the file is torn."""
-        try:
-            return cls.load(path)
-        except UserError:
-            return None

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aivj_assets.contracts.embeddings import EmbeddingProgress, Embeddings, ModelCard, Precision, load_embeddings
+from aivj_assets.contracts.embeddings import Embeddings, ModelCard, Precision, load_embeddings
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.embed.cache import FrameVectorCache, cache_limit_bytes, trim_cache
 from aivj_assets.embed.choose import EmbedderChoice, check_model_available, choose_dtype, load_model
 from aivj_assets.embed.embed import DEFAULT_BATCH_SIZE, FrameSource, Progress, card_for, embed_batch, is_current
@@ -129,7 +130,7 @@ def _told_in_a_file(source: FrameSource, progress: Progress | None) -> Iterator[
             due = time.monotonic() + _PROGRESS_EVERY_S
             # Somebody may be reading it (Windows), the disk may be full: no reason to lose the work.
             with suppress(OSError):
-                EmbeddingProgress(done=done, total=total).save(path)
+                WorkProgress(done=done, total=total).save(path)
 
     try:
         yield tell

@@ -10,7 +10,8 @@ from threading import Event, Thread
 
 from rich.console import Console
 
-from aivj_assets.contracts.k_report import KReport, KReportProgress
+from aivj_assets.contracts.k_report import KReport
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.errors import StoppedError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.commands import print_problems, quiet_output
@@ -66,7 +67,7 @@ def _progress(console: Console, root: DataRoot, pack: str, *, quiet: bool) -> It
 
         def follow() -> None:
             while not done.wait(_REFRESH_S):
-                state = KReportProgress.under_way(path)
+                state = WorkProgress.under_way(path)
                 if state is not None:
                     progress.update(task, completed=state.done, total=state.total)
 

@@ -12,11 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from aivj_assets.contracts.clusters import Clusters
-from aivj_assets.contracts.embeddings import EmbeddingProgress, EmbeddingsMeta
+from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
-from aivj_assets.contracts.render_progress import RenderProgress
+from aivj_assets.contracts.progress import RenderProgress, WorkProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.report.record import left_out_reasons
@@ -187,7 +187,7 @@ def read_render_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | N
 
 def read_embedding_progress(root: DataRoot, batch: BatchKey) -> tuple[int, int] | None:
     """Return (presets done, presets in all) of the embedding under way, or None when none is."""
-    found = EmbeddingProgress.under_way(root.batch(batch).embedding_progress)
+    found = WorkProgress.under_way(root.batch(batch).embedding_progress)
     return None if found is None else (found.done, found.total)
 
 

@@ -14,11 +14,17 @@ from aivj_assets.contracts.frames_index import count_flags, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
-from aivj_assets.contracts.render_parameters import RenderParameters, operational_parameters, pixel_parameters
-from aivj_assets.contracts.render_progress import RenderProgress
+from aivj_assets.contracts.progress import RenderProgress
+from aivj_assets.contracts.render_parameters import (
+    RenderParameters,
+    fingerprint,
+    operational_parameters,
+    pixel_parameters,
+)
 from aivj_assets.embed.batch import require_embedding
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, sha256_file
+from aivj_assets.orchestration.adopted import require_not_adopted
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.instance import BROWSER_POOL
@@ -56,6 +62,8 @@ def plan_frames(
             context.log.warning(
                 f"WebGL runs in software ({report.page.renderer}); a GPU renders several times as fast."
             )
+        digest = fingerprint(pixel_parameters(parameters, report.page))
+        require_not_adopted(step.root, step.batch, digest, resume=parameters.resume)
         manifest_path = step.root.manifest(step.batch)
         presets = Manifest.load(manifest_path).presets
         pool = context.instance.event_log_storage.get_concurrency_info(BROWSER_POOL)

@@ -21,7 +21,8 @@ from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.embeddings import EmbeddingsMeta, load_embeddings, read_embedding_ids, require_same_card
 from aivj_assets.contracts.frames_index import OkRecord, read_records
-from aivj_assets.contracts.k_report import KReport, KReportBatch, KReportProgress
+from aivj_assets.contracts.k_report import KReport, KReportBatch
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.contracts.style import Selection
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file
@@ -82,7 +83,7 @@ def make_report(instance: dg.DagsterInstance, root: DataRoot, pack: str, ks: lis
     progress_file = root.k_report_progress(pack)
 
     def progress(done: int, total: int) -> None:
-        KReportProgress(done=done, total=total).save(progress_file)
+        WorkProgress(done=done, total=total).save(progress_file)
 
     try:
         sweep = sweep_k(rows, use=use, energy_of=energies.energies.__getitem__, ks=wanted, seed=seed, progress=progress)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aivj_assets.contracts.embeddings import EmbeddingProgress, load_embeddings
+from aivj_assets.contracts.embeddings import load_embeddings
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, write_records
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.embed.batch import require_embedding, update_embeddings
 from aivj_assets.embed.cache import FrameVectorCache
 from aivj_assets.embed.choose import EmbedderChoice
@@ -263,7 +264,7 @@ def test_a_run_killed_twice_ends_with_the_rows_of_an_undisturbed_one(
         progress = len(list(cache_dir.rglob("*.npz")))
         assert progress > 0
         assert not batch.embeddings_meta.exists()
-    assert EmbeddingProgress.under_way(batch.embedding_progress) is not None
+    assert WorkProgress.under_way(batch.embedding_progress) is not None
 
     counting = Counting(tiny)
     result = embed(batch, records, counting, cache=open_cache(cache_dir, tiny))

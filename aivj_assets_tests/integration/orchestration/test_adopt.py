@@ -15,7 +15,7 @@ from aivj_assets import cli
 from aivj_assets.cli_adopt import adopt
 from aivj_assets.contracts.adoption import Adoption
 from aivj_assets.contracts.clusters import Clusters
-from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, save_embeddings
+from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta
 from aivj_assets.contracts.frames_index import read_records, write_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.preset_file import PresetText, read_manifest_preset
@@ -28,48 +28,34 @@ from aivj_assets.orchestration.adopt import ADOPTED_STAGES, AdoptOptions, AdoptO
 from aivj_assets.orchestration.adopt_command import REMAINING_STAGES
 from aivj_assets.orchestration.adopt_model import NamedModel
 from aivj_assets.orchestration.adopted import require_not_adopted
-from aivj_assets.orchestration.assets.clusters import clusters
-from aivj_assets.orchestration.assets.presets import presets
-from aivj_assets.orchestration.assets.publication import publication
-from aivj_assets.orchestration.assets.qa_samples import qa_samples
-from aivj_assets.orchestration.assets.run_record import run_record
-from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.batch_lock import acquire_batch
-from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets.orchestration.lineage_acts import replay
 from aivj_assets.orchestration.lineage_store import Lineage
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
-from aivj_assets.orchestration.step import batch_step
 from aivj_assets_tests.adopt_builders import DIM, OldFolder, key_of, write_old_folder
 from aivj_assets_tests.builders import (
     embeddings_meta,
     preset_entry,
-    seed_storage,
     write_embeddings,
     write_frames_meta,
     write_index,
     write_manifest,
 )
+from aivj_assets_tests.house import House
 
 TWO = BatchKey("second")
 
 
-class House:
+class AdoptHouse(House):
     """A data root into which a folder is adopted, and in which what follows is made by the project's own assets."""
 
     def __init__(self, root: DataRoot, instance: dg.DagsterInstance) -> None:
-        self.root = root
-        self.instance = instance
-        self.rows: dict[str, tuple[list[str], np.ndarray[Any, Any], dict[str, Any]]] = {}
-        self._assets = [
-            presets, self._frames(), self._embeddings(), clusters, style_index, style_policy, qa_samples, run_record,
-            publication, *CHECKS,
-        ]  # fmt: skip
+        super().__init__(root, instance)
+        self.given: dict[str, tuple[list[str], np.ndarray[Any, Any], dict[str, Any]]] = {}
 
     def adopt(self, old: OldFolder, **more: Any) -> AdoptOutcome:
         options = AdoptOptions(folder=old.path, **more)
@@ -79,7 +65,7 @@ class House:
         """What `aivj adopt` lets the main job do."""
         assert self._materialize(dg.AssetSelection.assets(*REMAINING_STAGES), old.pack).success
 
-    def publish(self, pack: str) -> dict[str, str]:
+    def published_ids(self, pack: str) -> dict[str, str]:
         """Publish a pack; returns {presetId: cluster id}."""
         assert self._materialize(dg.AssetSelection.assets("publication"), pack).success
         index = StyleIndex.load(self.root.published(pack, "aivj-style-index.v1.json"))
@@ -106,11 +92,11 @@ class House:
         # The earlier tool may have dealt a copy's picture elsewhere: its id follows the content, not the row.
         rows = np.concatenate([old.rows[[old.ids.index(name) for name in like.values()]], own_rows])
         rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        self.rows["second"] = (ids, rows, {})
+        self.given["second"] = (ids, rows, {})
 
-    def run(self, batch: BatchKey, **card: Any) -> dg.ExecuteInProcessResult:
-        ids, rows, _ = self.rows[batch.key]
-        self.rows[batch.key] = (ids, rows, card)
+    def run_with(self, batch: BatchKey, **card: Any) -> dg.ExecuteInProcessResult:
+        ids, rows, _ = self.given[batch.key]
+        self.given[batch.key] = (ids, rows, card)
         return self._materialize(dg.AssetSelection.assets(*STAGES), batch.key)
 
     def problem(self, old: OldFolder, stage: str = "run_record") -> str | None:
@@ -122,42 +108,15 @@ class House:
     def in_force(self) -> Lineage | None:
         return Lineage.open(self.root.lineage("main"))
 
-    def _materialize(self, selection: dg.AssetSelection, partition: str) -> dg.ExecuteInProcessResult:
-        return dg.materialize(
-            self._assets, selection=selection, partition_key=partition, instance=self.instance, raise_on_error=False,
-            resources={"data_root": DataRootResource(path=str(self.root.path))},
-        )  # fmt: skip
-
-    def _frames(self) -> dg.AssetsDefinition:
-        @dg.asset(name="frames", partitions_def=BATCHES, deps=["presets"])
-        def frames(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-            with batch_step(context, self.root, "frames") as step:
-                return step.result({})
-
-        return frames
-
-    def _embeddings(self) -> dg.AssetsDefinition:
-        @dg.asset(name="embeddings", partitions_def=BATCHES, deps=["presets", "frames"])
-        def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-            with batch_step(context, self.root, "embeddings") as step:
-                ids, rows, card = self.rows[step.batch.key]
-                save_embeddings(step.folder, Embeddings(rows, ids, embeddings_meta(len(ids), DIM, **card)))
-                return step.result({})
-
-        return embeddings
+    def embedded(self, batch: BatchKey) -> Embeddings:
+        ids, rows, card = self.given[batch.key]
+        return Embeddings(rows, ids, embeddings_meta(len(ids), DIM, **card))
 
 
 @pytest.fixture
-def root(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    made = DataRoot(tmp_path / "root")
-    seed_storage(made, tmp_path_factory)
-    return made
-
-
-@pytest.fixture
-def house(root: DataRoot) -> Iterator[House]:
+def house(root: DataRoot) -> Iterator[AdoptHouse]:
     with open_instance(root, {}) as instance:
-        yield House(root, instance)
+        yield AdoptHouse(root, instance)
 
 
 @pytest.fixture
@@ -169,7 +128,7 @@ def contents(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
 
 
-def test_an_adopted_batch_is_accepted_and_its_ids_stay(house: House, old: OldFolder) -> None:
+def test_an_adopted_batch_is_accepted_and_its_ids_stay(house: AdoptHouse, old: OldFolder) -> None:
     before = contents(old.path)
     outcome = house.adopt(old, reason="what the 2k show was made with")
     assert (outcome.in_force, outcome.rejected, outcome.copied) == (True, [], 72)
@@ -189,18 +148,18 @@ def test_an_adopted_batch_is_accepted_and_its_ids_stay(house: House, old: OldFol
     # What follows is made by the main job, and the pack can be published.
     house.finish(old)
     assert house.problem(old) is None
-    assert house.publish("big") == old.assignments
+    assert house.published_ids("big") == old.assignments
     assert contents(old.path) == before
     assert all((house.root.batch(key_of(old)).path / name).read_bytes() == data for name, data in before.items()
                if name.startswith("frames/"))  # fmt: skip
 
 
-def test_another_pack_with_the_same_presets_keeps_their_ids(house: House, old: OldFolder) -> None:
+def test_another_pack_with_the_same_presets_keeps_their_ids(house: AdoptHouse, old: OldFolder) -> None:
     house.adopt(old)
     house.finish(old)
     like = {f"second-c{number:02d}": old.ids[number] for number in range(9)}
     house.add_second(old, like, new=5)
-    assert house.run(TWO).success
+    assert house.run_with(TWO).success
     assigned = Clusters.load(house.root.batch(TWO).clusters).assignments
     assert {own: assigned[own] for own in like} == {own: old.assignments[adopted] for own, adopted in like.items()}
     lineage = house.in_force()
@@ -208,14 +167,14 @@ def test_another_pack_with_the_same_presets_keeps_their_ids(house: House, old: O
     assert (lineage.facts.number, lineage.keys, lineage.facts.changed) == (2, ["big", "second"], 0)
     assert len(lineage.version) == 24 + 5
     assert set(assigned.values()) <= {"c00", "c07", "c12"} | {f"c{number}" for number in range(13, 20)}
-    assert house.publish("big") == old.assignments
+    assert house.published_ids("big") == old.assignments
     # Adopting again finds it done, though the lineage has gone on.
     again = house.adopt(old)
     assert (again.is_new, again.in_force) == (False, True)
-    assert house.publish("second") == assigned
+    assert house.published_ids("second") == assigned
 
 
-def test_adopting_twice_changes_nothing(house: House, old: OldFolder) -> None:
+def test_adopting_twice_changes_nothing(house: AdoptHouse, old: OldFolder) -> None:
     house.adopt(old)
     house.finish(old)
     place = house.root.path
@@ -241,7 +200,7 @@ STOPPED_AT: dict[str, str] = {
 
 @pytest.mark.parametrize("where", STOPPED_AT)
 def test_stopped_in_the_middle_it_goes_on(
-    house: House, old: OldFolder, monkeypatch: pytest.MonkeyPatch, where: str
+    house: AdoptHouse, old: OldFolder, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -261,7 +220,7 @@ def test_stopped_in_the_middle_it_goes_on(
     assert (lineage.facts.number, replay(lineage.folder)) == (1, [])
 
 
-def test_a_rejected_adoption_is_recorded_and_not_in_force(root: DataRoot, house: House, tmp_path: Path) -> None:
+def test_a_rejected_adoption_is_recorded_and_not_in_force(root: DataRoot, house: AdoptHouse, tmp_path: Path) -> None:
     ids = [f"big-p{number:03d}" for number in range(24)]
     old = write_old_folder(root, "big", tmp_path / "tool", same_first_frame=ids[:8], luma=[0.5] * 24)
     outcome = house.adopt(old)
@@ -280,12 +239,14 @@ def test_a_rejected_adoption_is_recorded_and_not_in_force(root: DataRoot, house:
     assert house.ids_of(better) == better.assignments
 
 
-def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(house: House, old: OldFolder, tmp_path: Path) -> None:
+def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(
+    house: AdoptHouse, old: OldFolder, tmp_path: Path
+) -> None:
     old.place.embeddings_meta.unlink()
     assert house.adopt(old).in_force
     house.finish(old)
     house.add_second(old, {"second-c00": old.ids[0]}, new=7)
-    refused = house.run(TWO, weights_sha256="b" * 64)
+    refused = house.run_with(TWO, weights_sha256="b" * 64)
     assert not refused.success
     (told,) = explain_run(house.instance, refused.run_id)[0]
     for part in ("test-model", "weights bbbbbbbb", "adopted", "aivj adopt PACK --from FOLDER --embedder NAME"):
@@ -296,8 +257,8 @@ def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(house: House, old
     assert outcome.in_force
     house.finish(old)
     assert house.ids_of(old) == old.assignments
-    assert house.publish("big") == old.assignments
-    assert house.run(TWO, weights_sha256="b" * 64).success
+    assert house.published_ids("big") == old.assignments
+    assert house.run_with(TWO, weights_sha256="b" * 64).success
     assert Clusters.load(house.root.batch(TWO).clusters).assignments["second-c00"] == old.assignments[old.ids[0]]
     # It is named once.
     embeddings_meta(3, DIM, weights_sha256="c" * 64).save(named)
@@ -306,7 +267,7 @@ def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(house: House, old
 
 
 def test_the_model_may_be_loaded_and_held_against_the_rows(
-    house: House, old: OldFolder, monkeypatch: pytest.MonkeyPatch
+    house: AdoptHouse, old: OldFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Model:
         card = embeddings_meta(1, DIM, weights_sha256="d" * 64).card
@@ -333,7 +294,7 @@ def test_the_model_may_be_loaded_and_held_against_the_rows(
         house.adopt(old, model=NamedModel("test-model"))
 
 
-def test_what_clusters_were_called_goes_on(house: House, old: OldFolder) -> None:
+def test_what_clusters_were_called_goes_on(house: AdoptHouse, old: OldFolder) -> None:
     named = [{"id": "c00", "label": "c00"}, {"id": "c07", "label": "blue tunnels"}, {"id": "c12"}]
     old.write_clusters(clusters=named)
     assert house.adopt(old).in_force
@@ -344,7 +305,7 @@ def test_what_clusters_were_called_goes_on(house: House, old: OldFolder) -> None
     assert lineage.labels == labels
 
 
-def test_clusters_without_a_preset_and_copies_are_told(house: House, old: OldFolder) -> None:
+def test_clusters_without_a_preset_and_copies_are_told(house: AdoptHouse, old: OldFolder) -> None:
     for copy in old.ids[3:5]:
         data = house.root.preset_file(preset_entry(old.ids[0], "big").rel_path).read_bytes()
         house.root.preset_file(preset_entry(copy, "big").rel_path).write_bytes(data)
@@ -362,7 +323,7 @@ def test_clusters_without_a_preset_and_copies_are_told(house: House, old: OldFol
     assert Clusters.load(house.root.batch(key_of(old)).clusters).clusters[0].born_in == "2019"
 
 
-def test_what_is_there_already_is_not_taken_over(house: House, old: OldFolder, tmp_path: Path) -> None:
+def test_what_is_there_already_is_not_taken_over(house: AdoptHouse, old: OldFolder, tmp_path: Path) -> None:
     place = house.root.batch(key_of(old))
     write_index(house.root, "big", old.ids)
     write_embeddings(house.root, "big", old.ids)
@@ -384,7 +345,7 @@ def test_what_is_there_already_is_not_taken_over(house: House, old: OldFolder, t
         house.adopt(old)
 
 
-def test_a_lineage_that_has_begun_is_not_begun_again(house: House, old: OldFolder, tmp_path: Path) -> None:
+def test_a_lineage_that_has_begun_is_not_begun_again(house: AdoptHouse, old: OldFolder, tmp_path: Path) -> None:
     house.adopt(old)
     other = write_old_folder(house.root, "other", tmp_path / "tool")
     with pytest.raises(UserError, match=r"Lineage 'main' has version 1 already \('big'\).*lineage of its own"):
@@ -401,7 +362,7 @@ def test_a_lineage_that_has_begun_is_not_begun_again(house: House, old: OldFolde
         house.adopt(changed)
 
 
-def test_a_running_batch_is_left_alone(house: House, old: OldFolder) -> None:
+def test_a_running_batch_is_left_alone(house: AdoptHouse, old: OldFolder) -> None:
     place = house.root.batch(key_of(old))
     acquire_batch(place.lock, batch="big", run_id="r1", owner_pid=os.getppid(), run_is_over=lambda _: False)
     with pytest.raises(UserError, match="is being worked on by run r1"):
@@ -416,7 +377,7 @@ def test_a_running_batch_is_left_alone(house: House, old: OldFolder) -> None:
     assert house.adopt(old).in_force
 
 
-def test_adopted_frames_are_not_rendered_over_by_accident(house: House, old: OldFolder) -> None:
+def test_adopted_frames_are_not_rendered_over_by_accident(house: AdoptHouse, old: OldFolder) -> None:
     require_not_adopted(house.root, key_of(old), "0" * 16)
     house.adopt(old)
     with pytest.raises(UserError, match=r"was adopted from big, and this machine would render other pictures"):

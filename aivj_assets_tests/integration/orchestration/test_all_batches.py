@@ -27,7 +27,7 @@ from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.packs.split import split_pack
 from aivj_assets.render.environment import BrowserReport
 from aivj_assets_tests.builders import PAGE, seed_storage, write_frames_meta, write_index, write_manifest
-from aivj_assets_tests.integration.orchestration.test_frozen_card import House
+from aivj_assets_tests.house import House
 
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 BATCH_KEYS = [f"big/batch-000{number}" for number in (1, 2)]

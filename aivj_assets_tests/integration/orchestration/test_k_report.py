@@ -13,7 +13,8 @@ import pytest
 
 from aivj_assets import cli
 from aivj_assets.contracts.embeddings import Embeddings, save_embeddings
-from aivj_assets.contracts.k_report import K_NOTES, KReport, KReportProgress
+from aivj_assets.contracts.k_report import K_NOTES, KReport
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration import k_report as orchestration
@@ -151,14 +152,14 @@ def test_a_batch_that_is_embedded_anew_meanwhile_fails_the_run_in_one_line(
     root: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = root.batch(BatchKey.parse(SECOND))
-    original, save = folder.embeddings.read_bytes(), KReportProgress.save
+    original, save = folder.embeddings.read_bytes(), WorkProgress.save
 
-    def touched(self: KReportProgress, path: Path) -> None:
+    def touched(self: WorkProgress, path: Path) -> None:
         save(self, path)
         if self.done == self.total:
             folder.embeddings.write_bytes(original[:-4] + b"\0\0\0\0")
 
-    monkeypatch.setattr(KReportProgress, "save", touched)
+    monkeypatch.setattr(WorkProgress, "save", touched)
     try:
         with open_instance(root, {}) as instance:
             result = materialized(root, instance, PACK, [6])

@@ -5,39 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aivj_assets.contracts.lineage import LineageEnergy
-from aivj_assets.layout import DataRoot
+from aivj_assets.layout import BatchKey
 from aivj_assets.orchestration.assets.publication import gather, keep_cuts, load_accepted, publish
-from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
-from aivj_assets_tests.builders import seed_storage
-from aivj_assets_tests.integration.orchestration.test_frozen_card import ONE, TWO, House
+from aivj_assets_tests.house import House
 from aivj_assets_tests.lineage_builders import style_rows
 
-
-@pytest.fixture
-def root(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    made = DataRoot(tmp_path / "root")
-    seed_storage(made, tmp_path_factory)
-    return made
+ONE, TWO = BatchKey("big", "batch-0001"), BatchKey("big", "batch-0002")
 
 
 @pytest.fixture
-def house(root: DataRoot) -> Iterator[House]:
+def house(house: House) -> House:
     """Two batches of a pack, accepted, in the order two, one."""
-    with open_instance(root, {}) as instance:
-        made = House(root, instance)
-        for number, batch in enumerate((TWO, ONE)):
-            made.add(batch, 12)
-            made.rows[batch.key] = style_rows([0, 1] * 6, seed=number)
-            assert made.run(batch, "a").success
-        yield made
+    for number, batch in enumerate((TWO, ONE)):
+        house.add(batch, 12)
+        house.rows[batch.key] = style_rows([0, 1] * 6, seed=number)
+        assert house.run(batch, "a").success
+    return house
 
 
 def content(house: House) -> dict[str, Any]:

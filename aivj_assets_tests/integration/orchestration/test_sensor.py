@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,14 +13,7 @@ from aivj_assets.orchestration import sensors
 from aivj_assets.orchestration.instance import HOST_TAG, PROCESS_TAG, open_instance, process_tags
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.sensors import MANIFEST_TAG, new_manifest_batches, publish_accepted_batches
-from aivj_assets_tests.builders import seed_storage, write_manifest
-
-
-@pytest.fixture
-def root(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    made = DataRoot(tmp_path / "root")
-    seed_storage(made, tmp_path_factory)
-    return made
+from aivj_assets_tests.builders import write_manifest
 
 
 @pytest.fixture

@@ -181,6 +181,13 @@ def test_copies_within_a_batch_count_once() -> None:
     )
     act = found(twice, model=MODEL, parameters=PARAMETERS)
     assert (len(act.version), len(act.brought)) == (80, 80)
+    # Neither do they make a difference when the batch comes again.
+    rows = {1: twice.rows[act.brought]}
+    again = join(
+        act.version, twice, strategy="lineage", open_rows=rows.__getitem__, held={"small": twice.shas}, model=MODEL,
+        parameters=PARAMETERS,
+    )  # fmt: skip
+    assert again is None
 
 
 def test_a_major_without_a_batch_accounts_for_every_change(kept: Kept) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aivj_assets.contracts.k_report import K_NOTES, KReport, KReportProgress
+from aivj_assets.contracts.k_report import K_NOTES, KReport
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets_tests.k_report_builders import made_figures, made_report
 
 
@@ -29,10 +30,10 @@ def test_the_digest_leaves_times_out_and_nothing_else() -> None:
 
 def test_progress_that_is_torn_or_missing_is_none(tmp_path: Path) -> None:
     path = tmp_path / ".progress.json"
-    assert KReportProgress.under_way(path) is None
-    KReportProgress(done=2, total=9).save(path)
-    found = KReportProgress.under_way(path)
+    assert WorkProgress.under_way(path) is None
+    WorkProgress(done=2, total=9).save(path)
+    found = WorkProgress.under_way(path)
     assert found is not None
     assert (found.done, found.total) == (2, 9)
     path.write_text('{"done": 2', encoding="utf-8")
-    assert KReportProgress.under_way(path) is None
+    assert WorkProgress.under_way(path) is None

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from aivj_assets.contracts.embeddings import EmbeddingProgress
+from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration import commands
 
@@ -36,7 +36,7 @@ def test_the_bar_of_embedding_ends_full_when_the_stage_is_done_and_only_then(
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     written = console.file.getvalue  # type: ignore[attr-defined]
     progress = root.batch(BATCH).embedding_progress
-    EmbeddingProgress(done=47, total=59).save(progress)
+    WorkProgress(done=47, total=59).save(progress)
     with commands.run_progress(console, root, BATCH) as watch:
         wait_for(lambda: "47/59" in written())
         progress.unlink()

@@ -1,0 +1,115 @@
+"""The hall from presets to publication without a browser or a model: all other assets and checks are the project's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+
+from aivj_assets.contracts.embeddings import Embeddings, save_embeddings
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.profile import PackProfile
+from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration.assets.clusters import clusters
+from aivj_assets.orchestration.assets.presets import presets
+from aivj_assets.orchestration.assets.publication import publication
+from aivj_assets.orchestration.assets.qa_samples import qa_samples
+from aivj_assets.orchestration.assets.run_record import run_record
+from aivj_assets.orchestration.assets.style import style_index, style_policy
+from aivj_assets.orchestration.checks import CHECKS
+from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.launch import explain_run
+from aivj_assets.orchestration.partitions import BATCHES, PACKS
+from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.stages import STAGES
+from aivj_assets.orchestration.step import batch_step
+from aivj_assets_tests.builders import embeddings_meta, write_frames_meta, write_index, write_manifest
+
+
+class House:
+    """A data root whose batches are run with the model and the left-out presets that a test names."""
+
+    def __init__(self, root: DataRoot, instance: dg.DagsterInstance) -> None:
+        self.root = root
+        self.instance = instance
+        self.weights = ""
+        self.left_out: Mapping[str, str] = {}
+        self.collapsed = False
+        self.rows: dict[str, npt.NDArray[np.float32]] = {}
+        """Rows of a batch's presets in manifest order, by batch; others have random ones."""
+        self._assets = [
+            presets, self._frames(), self._embeddings(), clusters, style_index, style_policy, qa_samples, run_record,
+            publication, *CHECKS,
+        ]  # fmt: skip
+
+    def add(self, batch: BatchKey, count: int = 20) -> list[str]:
+        ids = [f"{batch.batch or batch.pack}-p{number:03d}" for number in range(count)]
+        write_manifest(self.root, batch.key, ids)
+        write_index(self.root, batch.key, ids)
+        write_frames_meta(self.root, batch.key)
+        self.instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
+        self.instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
+        return ids
+
+    def run(
+        self, batch: BatchKey, weights: str, *, left_out: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run the batch from its presets to its record, with a model of these weights."""
+        self.weights, self.left_out = weights * 64, left_out or {}
+        return self._materialize(dg.AssetSelection.assets(*STAGES), batch.key)
+
+    def publish(self, pack: str) -> dg.ExecuteInProcessResult:
+        return self._materialize(dg.AssetSelection.assets("publication"), pack)
+
+    def _materialize(self, selection: dg.AssetSelection, partition: str) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            self._assets, selection=selection, partition_key=partition, instance=self.instance, raise_on_error=False,
+            resources={"data_root": DataRootResource(path=str(self.root.path))},
+        )  # fmt: skip
+
+    def told(self, result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str], list[str]]:
+        return explain_run(self.instance, result.run_id)
+
+    def accepted(self, batch: BatchKey) -> bool:
+        return acceptance_problem(self.instance, self.root, batch, "run_record") is None
+
+    def profile(self, pack: str = "big") -> PackProfile:
+        return PackProfile.of_pack(self.root, pack)
+
+    def frozen_weights(self, pack: str = "big") -> str:
+        frozen = self.profile(pack).embedding
+        assert frozen is not None
+        return frozen.card.weights_sha256[0]
+
+    def published(self, pack: str = "big") -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.root.published_files(pack) if path.exists()}
+
+    def _frames(self) -> dg.AssetsDefinition:
+        @dg.asset(name="frames", partitions_def=BATCHES, deps=["presets"])
+        def frames(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+            with batch_step(context, self.root, "frames") as step:
+                return step.result({})
+
+        return frames
+
+    def _embeddings(self) -> dg.AssetsDefinition:
+        @dg.asset(name="embeddings", partitions_def=BATCHES, deps=["presets", "frames"])
+        def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+            with batch_step(context, self.root, "embeddings") as step:
+                save_embeddings(step.folder, self.embedded(step.batch))
+                return step.result({})
+
+        return embeddings
+
+    def embedded(self, batch: BatchKey) -> Embeddings:
+        """Return what stands in for a batch's embeddings."""
+        listed = [preset.id for preset in Manifest.load(self.root.manifest(batch)).presets]
+        ids = [preset_id for preset_id in listed if preset_id not in self.left_out]
+        random = np.random.default_rng(list(batch.key.encode())).normal(size=(len(ids), 16))
+        rows = self.rows.get(batch.key, random.astype(np.float32))
+        if self.collapsed:
+            rows[:, 1:] *= 0.01
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        meta = embeddings_meta(len(ids), 16, weights_sha256=self.weights, left_out=dict(self.left_out))
+        return Embeddings(rows, ids, meta)
