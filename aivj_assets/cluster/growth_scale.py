@@ -17,9 +17,9 @@ import numpy as np
 from pydantic import Field
 
 from aivj_assets.cluster.growth import Growth, GrowthPlan
+from aivj_assets.cluster.libraries import library_versions
 from aivj_assets.cluster.memory import PeakMemory
 from aivj_assets.cluster.rows import FloatRows, Labels, RowParts
-from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import LineageParameters, LineageState
 from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, StepResult, step
 from aivj_assets.contracts.base import ContractModel, utc_now

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aivj_assets.cluster.spherical import count_distinct, nearest_centroids
+from aivj_assets.cluster.lloyd import directions, exact_sums, lloyd, nearest
+from aivj_assets.cluster.rows import RowParts, count_distinct
 from aivj_assets.contracts.findings import examples
 from aivj_assets.contracts.k_report import KFigures, KLeftOut, KSampling, KUse, Measured
 from aivj_assets.contracts.style import ENERGIES, Energy
@@ -288,8 +289,8 @@ def _assign(rows: PackRows, centroids: FloatRows) -> tuple[Labels, npt.NDArray[n
     labels = np.empty(len(rows), dtype=np.int64)
     sums = np.zeros(centroids.shape)
     for part, block in rows.blocks():
-        labels[part] = nearest_centroids(block, centroids)[0]
-        sums += _sums(block, labels[part], len(centroids))
+        labels[part] = nearest(RowParts.of(block), centroids)
+        sums += exact_sums(RowParts.of(block), labels[part], len(centroids))
     return labels, sums
 
 
@@ -310,32 +311,13 @@ def _cohesion_by_chance(sizes: Labels, squared_sum: float) -> npt.NDArray[np.flo
 
 
 def _fit(rows: FloatRows, k: int, seed: int, *, restarts: int = 1) -> tuple[FloatRows, Labels]:
-    """Return unit centroids [k, d] of spherical k-means and the rows' labels; see `spherical` for the method."""
+    """Return unit centroids [k, d] of spherical k-means and the rows' labels; see `lloyd` for the method."""
     from sklearn.cluster import KMeans
 
     start = KMeans(n_clusters=k, n_init=restarts, random_state=seed, algorithm="lloyd").fit(rows)
-    centroids = _unit(start.cluster_centers_, rows[:k])
-    labels = nearest_centroids(rows, centroids)[0]
-    for _ in range(_SPHERE_STEPS):
-        centroids = _unit(_sums(rows, labels, k), centroids)
-        before, labels = labels, nearest_centroids(rows, centroids)[0]
-        if np.array_equal(before, labels):
-            break
-    return centroids, labels
-
-
-def _sums(rows: FloatRows, labels: Labels, k: int) -> npt.NDArray[np.float64]:
-    from scipy.sparse import csr_array
-
-    membership = csr_array((np.ones(len(rows)), (labels, np.arange(len(rows)))), shape=(k, len(rows)))
-    sums: npt.NDArray[np.float64] = membership @ rows
-    return sums
-
-
-def _unit(vectors: npt.NDArray[Any], fallback: FloatRows) -> FloatRows:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    usable = lengths > 1e-6
-    return np.where(usable, vectors / np.where(usable, lengths, 1), fallback).astype(np.float32)
+    centroids = directions(start.cluster_centers_.astype(np.float64), rows[:k])
+    fit = lloyd(RowParts.of(rows), centroids, max_steps=_SPHERE_STEPS, tolerance_fraction=0)
+    return fit.centroids, fit.labels
 
 
 def _label_figures(sample: _Sample, labels: Labels, random: np.random.Generator) -> tuple[Measured, Measured]:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aivj_assets.cluster.births import Birth
+from aivj_assets.cluster.libraries import library_versions
 from aivj_assets.cluster.lloyd import exact_sums
 from aivj_assets.cluster.match import Migration
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, check_unit_rows, content_digest
-from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import LineageParameters, LineageState, Retired, SeenBatch, baseline, histogram
 from aivj_assets.cluster.strategies import StepResult, step
 from aivj_assets.errors import UserError

@@ -1,8 +1,8 @@
 """Lloyd's steps on the sphere over rows of any number, with sums that are exact.
 
-Spherical k-means as in `spherical` (Dhillon and Modha 2001): a row goes to the centroid of largest cosine, a centroid
-is the normalised sum of its rows. Three measures make the result a function of the rows alone, whatever their order,
-their parts and the number of threads:
+Spherical k-means (Dhillon and Modha, "Concept decompositions for large sparse text data using clustering", Machine
+Learning 42, 2001): a row goes to the centroid of largest cosine, a centroid is the normalised sum of its rows. Three
+measures make the result a function of the rows alone, whatever their order, their parts and the number of threads:
 
 - components are rounded to multiples of 2^-30 before they are added in float64: up to 2^22 rows such sums have no
   rounding error at all, so that neither order nor history matters and a row can be taken out again;

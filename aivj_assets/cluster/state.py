@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from aivj_assets.cluster.births import BirthRules, Clustering
 from aivj_assets.cluster.choose_k import DEFAULT_K
+from aivj_assets.cluster.libraries import library_versions
 from aivj_assets.cluster.lloyd import MOST_ROWS, directions, exact_sums, own_cosines
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, content_digest
-from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.errors import UserError
 
 # Bins over cosines -1..1: a quantile is known to 0.001.

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aivj_assets.cluster.births import Birth
+from aivj_assets.cluster.libraries import library_versions
 from aivj_assets.cluster.lloyd import Fit, exact_sums, extend, fit_anew, lloyd, own_cosines
 from aivj_assets.cluster.match import Changes, Migration, match_by_cosine, migration_table
 from aivj_assets.cluster.refit import founded_by, major_fit, minor_fit
 from aivj_assets.cluster.rows import CHUNK_ROWS, Labels, RowParts, check_unit_rows, content_digest, one_thread_each
-from aivj_assets.cluster.spherical import library_versions
 from aivj_assets.cluster.state import (
     LineageParameters,
     LineageState,

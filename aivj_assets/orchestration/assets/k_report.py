@@ -17,7 +17,7 @@ from aivj_assets.cluster.k_report import (
     sweep_k,
     use_of_clusters,
 )
-from aivj_assets.cluster.spherical import library_versions
+from aivj_assets.cluster.libraries import library_versions
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.embeddings import EmbeddingsMeta, load_embeddings, read_embedding_ids, require_same_card
 from aivj_assets.contracts.frames_index import OkRecord, read_records

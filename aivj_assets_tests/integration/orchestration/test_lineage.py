@@ -295,6 +295,15 @@ def test_small_packs_get_fewer_clusters_and_room_for_births(library: Library) ->
     assert "about 8" in (joined.clusters.k_reason or "")
 
 
+def test_equal_pictures_make_one_cluster_and_few_different_ones_no_empty_one(library: Library) -> None:
+    same = library.join(library.add("same", names("s", 40), np.tile(style_rows([0], seed=1), (40, 1))))
+    assert [cluster.size for cluster in same.clusters.clusters] == [40]
+    library.root.lineage("main").head.unlink()
+    few = library.join(library.add("few", names("f", 90), style_rows([0, 1, 2], seed=1)[np.arange(90) % 3]), k=8)
+    assert [cluster.size for cluster in few.clusters.clusters] == [30, 30, 30]
+    assert "3 different embeddings" in (few.clusters.k_reason or "")
+
+
 def test_rows_that_cannot_be_clustered_leave_the_lineage_as_it_is(library: Library) -> None:
     first = library.styles("big/batch-0001", "a", [0] * 40 + [1] * 40, seed=1)
     library.join(first, k=2)

@@ -15,6 +15,7 @@ from aivj_assets.cluster.rows import (
     canonical_order,
     check_unit_rows,
     content_digest,
+    count_distinct,
     row_hashes,
 )
 from aivj_assets.errors import UserError
@@ -127,3 +128,11 @@ def test_order_by_content_of_some_rows_only() -> None:
     rows, _ = style_rows({0: 8}, seed=3)
     whole = canonical_order(RowParts.of(rows)).tolist()
     assert canonical_order(RowParts.of(rows), [6, 1, 3]).tolist() == [row for row in whole if row in {6, 1, 3}]
+
+
+def test_rounding_of_an_embedding_is_no_difference() -> None:
+    row = np.random.default_rng(1).normal(size=16).astype(np.float32)
+    rows = np.stack([row, row * np.float32(1 - 1e-7), row + np.float32(0.01)])
+    rows[0, 0], rows[1, 0] = -0.0, 0.0
+    assert count_distinct(rows[:2]) == 1
+    assert count_distinct(rows) == 2
