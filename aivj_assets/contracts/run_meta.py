@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
+from aivj_assets.contracts.clusters import BatchLineage
 
 
 class GateLine(ContractModel):
@@ -54,6 +55,8 @@ class RunMeta(ContractFile):
     """Why ok presets have no embedding, and how many of each."""
     k: int
     k_reason: str | None
+    lineage: BatchLineage | None = None
+    """The lineage and its version that the cluster ids are of."""
     energies: dict[str, int]
     durations_s: dict[str, float]
     inputs_sha256: dict[str, str]

@@ -103,6 +103,7 @@ def build_run_record(
         left_out_top=left_out_reasons(embedding.left_out)[:_TOP_REASONS],
         k=clusters.k,
         k_reason=clusters.k_reason,
+        lineage=clusters.lineage,
         energies={energy: energies[energy] for energy in ENERGIES},
         durations_s=dict(durations_s),
         inputs_sha256=dict(inputs),

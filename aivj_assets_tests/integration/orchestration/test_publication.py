@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aivj_assets.contracts.lineage import LineageEnergy
+from aivj_assets.contracts.run_meta import RunMeta
 from aivj_assets.layout import BatchKey
 from aivj_assets.orchestration.assets.publication import gather, keep_cuts, load_accepted, publish
 from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
@@ -62,6 +63,9 @@ def test_four_files_of_one_version_with_the_lineage_s_ids_and_kept_cut_points(ho
     }
     assert not ids[0] & ids[1]
     assert all(line["label"] != line["id"] for line in clusters["clusters"])
+    record = RunMeta.load(house.root.batch(ONE).run_meta).lineage
+    assert record is not None
+    assert (record.name, record.version, record.presets) == ("main", 2, 24)
     cuts = LineageEnergy.of(house.root.lineage("main")).cuts
     assert cuts is not None
     assert (cuts.drawn_from, cuts.presets) == ("big", 24)
