@@ -34,7 +34,18 @@ SourceOption = Annotated[
         f"any. The JSON presets of {NPM_PACKAGE} come to it unless a folder has JSON of its own.",
     ),
 ]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")]
+
+
+def file_not_folder(path: Path | None) -> Path | None:
+    """Return the path; raises `UserError` for a folder before minutes of measuring are spent."""
+    if path is not None and path.is_dir():
+        raise UserError(f"--json {path} is a folder; name a file in it.")
+    return path
+
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Write all figures to this file.", callback=file_not_folder)
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Keep the pictures in this folder; it must be empty.")]
 
 

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from aivj_assets.cluster.births import Birth
 from aivj_assets.cluster.libraries import library_versions
-from aivj_assets.cluster.lloyd import exact_sums
 from aivj_assets.cluster.match import Migration
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, check_unit_rows, content_digest
-from aivj_assets.cluster.state import LineageParameters, LineageState, Retired, SeenBatch, baseline, histogram
+from aivj_assets.cluster.state import LineageParameters, LineageState, Retired, SeenBatch, baseline, exchanged
 from aivj_assets.cluster.strategies import StepResult, step
 from aivj_assets.errors import UserError
 
@@ -292,31 +291,6 @@ def leave(version: Version, key: str, *, open_rows: OpenRows, held: Mapping[str,
     keep = np.setdiff1d(np.arange(len(version)), leaving)
     made = replace(_subset(version, keep), state=state)
     return Act(made, np.empty(0, np.int64), _no_changes(), retirements=state.retired[len(version.state.retired) :])
-
-
-def exchanged(
-    state: LineageState, out: RowParts, out_numbers: Labels, into: RowParts, into_numbers: Labels, *, reason: str
-) -> LineageState:
-    """Return the state with some rows taken out and others put in; a cluster without a member left is retired."""
-    if not len(out_numbers) and not len(into_numbers):
-        return state
-    sums, sizes, cosines = state.sums.copy(), state.sizes.copy(), state.cosines.copy()
-    for rows, numbers, sign in ((out, out_numbers, -1), (into, into_numbers, 1)):
-        if not len(numbers):
-            continue
-        places = state.places(numbers)
-        sums += sign * exact_sums(rows, places, state.k)
-        sizes += sign * np.bincount(places, minlength=state.k)
-        # Of cosines at the time they came: those of today come near enough to be taken out.
-        cosines = np.maximum(0, cosines + sign * histogram(rows, places, state.centroids))
-    kept = np.flatnonzero(sizes > 0)
-    gone = tuple(
-        Retired(int(state.numbers[place]), state.version + 1, reason, None) for place in np.flatnonzero(sizes <= 0)
-    )
-    return replace(
-        state, numbers=state.numbers[kept], born_in=tuple(state.born_in[place] for place in kept), sizes=sizes[kept],
-        sums=sums[kept], cosines=cosines[kept], retired=state.retired + gone,
-    )  # fmt: skip
 
 
 def unaccounted(before: Version | None, after: Version, table: Mapping[str, tuple[str, str]], kind: str) -> list[str]:

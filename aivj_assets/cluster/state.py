@@ -259,31 +259,38 @@ def baseline(
     return replace(state, cosines=histogram(rows, places, state.centroids))
 
 
-def without_batch(state: LineageState, key: str, rows: RowParts, labels: npt.ArrayLike) -> LineageState:
-    """Return the next version, from which a batch of these rows and cluster numbers is removed.
+def exchanged(
+    state: LineageState, out: RowParts, out_numbers: Labels, into: RowParts, into_numbers: Labels, *, reason: str
+) -> LineageState:
+    """Return the state with some rows taken out and others put in; a cluster without a member left is retired.
 
-    No other preset changes its cluster; a cluster that has no member left is retired. Raises `UserError` when the
-    lineage has no such batch, or has it with other rows.
+    Rows are [m, d] with their cluster numbers int64 [m]. Sums are exact: what is put in and taken out again leaves none
+    of its bits. Version, kind and batches are the caller's matter. Raises `UserError` when more is taken out of a
+    cluster than it has, or nothing would be left.
     """
-    seen = next((batch for batch in state.batches if batch.key == key), None)
-    if seen is None or seen.digest != content_digest(rows):
-        raise UserError(f"the lineage has no batch {key} with these {len(rows)} rows; nothing was removed.")
-    places = state.places(labels)
-    sizes = state.sizes - np.bincount(places, minlength=state.k)
+    if not len(out_numbers) and not len(into_numbers):
+        return state
+    sums, sizes, cosines = state.sums.copy(), state.sizes.copy(), state.cosines.copy()
+    for rows, numbers, sign in ((out, out_numbers, -1), (into, into_numbers, 1)):
+        if not len(numbers):
+            continue
+        places = state.places(numbers)
+        sums += sign * exact_sums(rows, places, state.k)
+        sizes += sign * np.bincount(places, minlength=state.k)
+        # Of cosines at the time they came: those of today come near enough to be taken out.
+        cosines = np.maximum(0, cosines + sign * histogram(rows, places, state.centroids))
     if (sizes < 0).any() or not sizes.any():
-        raise UserError(f"batch {key} cannot be removed: its assignments are not those of version {state.version}.")
-    sums = state.sums - exact_sums(rows, places, state.k)
-    cosines = np.maximum(0, state.cosines - histogram(rows, places, state.centroids))
+        raise UserError(
+            f"{len(out_numbers)} presets cannot be taken out: their assignments are not those of version "
+            f"{state.version}, or nothing would be left."
+        )
     kept = np.flatnonzero(sizes)
     gone = tuple(
-        Retired(int(state.numbers[place]), state.version + 1, f"batch {key} was removed", None)
-        for place in np.flatnonzero(sizes == 0)
+        Retired(int(state.numbers[place]), state.version + 1, reason, None) for place in np.flatnonzero(sizes == 0)
     )
     return replace(
-        state, version=state.version + 1, kind="removal", numbers=state.numbers[kept],
-        born_in=tuple(state.born_in[place] for place in kept), sizes=sizes[kept], sums=sums[kept],
-        cosines=cosines[kept], retired=state.retired + gone, libraries=library_versions(),
-        batches=tuple(batch for batch in state.batches if batch is not seen),
+        state, numbers=state.numbers[kept], born_in=tuple(state.born_in[place] for place in kept), sizes=sizes[kept],
+        sums=sums[kept], cosines=cosines[kept], retired=state.retired + gone,
     )  # fmt: skip
 
 

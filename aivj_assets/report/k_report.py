@@ -16,11 +16,9 @@ from rich.table import Table
 
 from aivj_assets.contracts.k_report import K_NOTES, KFigures, KNote, KReport, Measured
 from aivj_assets.contracts.style import ENERGIES, Energy
-from aivj_assets.errors import UserError
-from aivj_assets.layout import write_text_atomic
 from aivj_assets.report.curves import Curve, line_plot
+from aivj_assets.report.html import render_template, write_html
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _CONTROL = "random clusters"
 
 
@@ -180,26 +178,13 @@ def _line(console: Console, text: str) -> None:
 
 def write_k_page(path: Path, report: KReport) -> None:
     """Write the page whole; raises `UserError` when it cannot be written."""
-    try:
-        write_text_atomic(path, render_k_page(report))
-    except OSError as error:
-        raise UserError(f"The page {path} cannot be written: {error.strerror or error}.") from None
+    write_html(path, render_k_page(report))
 
 
 def render_k_page(report: KReport) -> str:
     """Return the page as HTML, its curves inside as pictures. All values are escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["data_uri"] = _data_uri
-    template = environment.get_template("k_report.html.j2")
-    return template.render(report=report, plots=k_plots(report), columns=COLUMNS, batches=_batches(report))
+    values = {"report": report, "plots": k_plots(report), "columns": COLUMNS, "batches": _batches(report)}
+    return render_template("k_report.html.j2", {"data_uri": _data_uri}, **values)
 
 
 def _data_uri(picture: Image.Image) -> str:

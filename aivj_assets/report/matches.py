@@ -17,10 +17,8 @@ from rich.text import Text
 
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.contracts.manifest import split_author_title
-from aivj_assets.errors import UserError
-from aivj_assets.layout import write_text_atomic
+from aivj_assets.report.html import render_template, write_html
 
-_TEMPLATES = Path(__file__).parent / "templates"
 # A stored frame has about 10 KB; larger pictures are made smaller, or a page of 1,000 could not be opened.
 _PICTURE_LIMIT_BYTES = 40_000
 _PICTURE_SIDE = 448  # pixels
@@ -184,25 +182,13 @@ def _cell(console: Console, text: str) -> Text:
 
 def write_page(path: Path, result: SearchResult) -> None:
     """Write the page whole; raises `UserError` when it cannot be written."""
-    try:
-        write_text_atomic(path, render_page(result))
-    except OSError as error:
-        raise UserError(f"The page {path} cannot be written: {error.strerror or error}.") from None
+    write_html(path, render_page(result))
 
 
 def render_page(result: SearchResult) -> str:
     """Return the page as HTML, its pictures inside. Names of presets are untrusted: all values are escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(author_title=split_author_title, data_uri=picture_uri)
-    return environment.get_template("matches.html.j2").render(result=result)
+    filters = {"author_title": split_author_title, "data_uri": picture_uri}
+    return render_template("matches.html.j2", filters, result=result)
 
 
 def picture_uri(path: Path | None) -> str | None:

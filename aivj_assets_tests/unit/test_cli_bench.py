@@ -17,6 +17,7 @@ from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
         (["library", "nosuch-folder", "--fast"], "nosuch-folder does not exist"),
         (["render", "--source", "nosuch-folder"], "nosuch-folder is no folder"),
         (["render", "--out", "filled", "--presets", "1"], "is not empty"),
+        (["growth", "--json", "filled"], "--json filled is a folder; name a file in it"),
     ],
 )
 def test_a_mistake_is_one_line_and_no_browser_starts(
