@@ -152,17 +152,20 @@ def gates(
     root: RootOption = None,
 ) -> None:
     """Show which batch stands where; exit status 0 only when all asked for are accepted."""
-    from aivj_assets.orchestration.commands import gate_rows
+    from aivj_assets.orchestration.commands import gate_rows, removal_notes
     from aivj_assets.report.console import print_gates
     from aivj_assets.report.record import gate_lines
 
-    rows = gate_rows(data_root(root), pack)
+    place = data_root(root)
+    rows = gate_rows(place, pack)
+    removed = removal_notes(place, [batch for batch, _, _ in rows])
     if as_json:
         listing = [
             {
                 "batch": batch.key,
                 "accepted": problem is None,
                 "problem": problem,
+                "removed": removed.get(batch),
                 "gates": [line.to_json() for line in gate_lines(verdicts)],
             }
             for batch, verdicts, problem in rows
@@ -170,6 +173,8 @@ def gates(
         typer.echo(json.dumps(listing, indent=2))
     else:
         print_gates(console, rows)
+        for batch, why in removed.items():
+            say(f"{batch} was removed from its lineage ({why}) and is not published.")
     raise typer.Exit(0 if rows and all(problem is None for _, _, problem in rows) else EXIT_FAILED)
 
 

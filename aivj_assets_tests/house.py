@@ -59,6 +59,11 @@ class House:
         self.weights, self.left_out = weights * 64, left_out or {}
         return self._materialize(dg.AssetSelection.assets(*STAGES), batch.key)
 
+    def make(self, batch: BatchKey, stage: str, *, checks: bool) -> dg.ExecuteInProcessResult:
+        """Materialise one stage alone, with or without its checks."""
+        selection = dg.AssetSelection.assets(stage)
+        return self._materialize(selection if checks else selection.without_checks(), batch.key)
+
     def publish(self, pack: str) -> dg.ExecuteInProcessResult:
         return self._materialize(dg.AssetSelection.assets("publication"), pack)
 

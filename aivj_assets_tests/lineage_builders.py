@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from aivj_assets.cluster.births import BirthRules
-from aivj_assets.cluster.lineage import BatchRows, shas_of
+from aivj_assets.cluster.lineage import BatchRows
 from aivj_assets.cluster.rows import FloatRows
 from aivj_assets.cluster.state import LineageParameters
+from aivj_assets.cluster.version import shas_of
 
 DIM = 16
 PARAMETERS = LineageParameters(k=4, k_limit=8, births=BirthRules(min_members=8))

@@ -6,9 +6,8 @@ arithmetic is `strategies.step`'s; here it is decided which rows are new, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,77 +18,11 @@ from aivj_assets.cluster.match import Migration
 from aivj_assets.cluster.rows import Figures, FloatRows, Labels, RowParts, check_unit_rows, content_digest
 from aivj_assets.cluster.state import LineageParameters, LineageState, Retired, SeenBatch, baseline, exchanged
 from aivj_assets.cluster.strategies import StepResult, step
+from aivj_assets.cluster.version import OpenRows, Shas, Version
 from aivj_assets.errors import UserError
-
-Shas = npt.NDArray[np.bytes_]
-OpenRows = Callable[[int], FloatRows]
 
 DECLARED_KINDS = ("minor", "major")
 """Acts that may change published ids, each change in their migration table."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A clustering and the presets in it, sorted by where their rows lie.
-
-    `shas` S64 [n] (hex), `numbers` int64 [n] their clusters, `first_numbers` int64 [n] the clusters of their first
-    version; `homes` int64 [n] the version with which the row came, and `rows` int64 [n] its place among that one's.
-    """
-
-    state: LineageState
-    shas: Shas
-    numbers: Labels
-    first_numbers: Labels
-    homes: Labels
-    rows: Labels
-
-    def __len__(self) -> int:
-        return len(self.shas)
-
-    def library(self, open_rows: OpenRows) -> RowParts:
-        """Return all rows in order, memory-mapped where every row of a part still counts."""
-        parts = []
-        for home in np.unique(self.homes).tolist():
-            own = self.rows[self.homes == home]
-            part = open_rows(home)
-            parts.append(part if np.array_equal(own, np.arange(len(part))) else np.ascontiguousarray(part[own]))
-        return RowParts.of(*parts)
-
-    def places_of(self, shas: Shas) -> Labels:
-        """Return the place of each preset, -1 where it is unknown."""
-        where = {sha: place for place, sha in enumerate(self.shas.tolist())}
-        return np.array([where.get(sha, -1) for sha in shas.tolist()], dtype=np.int64)
-
-    def to_plain(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """Return (facts that fit into JSON, arrays by name)."""
-        facts, arrays = self.state.to_plain()
-        own = {
-            "preset_sha256": self.shas, "preset_numbers": self.numbers, "preset_first_numbers": self.first_numbers,
-            "preset_homes": self.homes, "preset_rows": self.rows,
-        }  # fmt: skip
-        return facts, {**arrays, **own}
-
-    @classmethod
-    def from_plain(cls, facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Version:
-        """Make a version of what `to_plain` returned; raises `UserError` when its parts contradict each other."""
-        state = LineageState.from_plain(facts, arrays)
-        try:
-            names = ("numbers", "first_numbers", "homes", "rows")
-            figures = [np.asarray(arrays[f"preset_{name}"], np.int64) for name in names]
-            made = cls(state, np.asarray(arrays["preset_sha256"], dtype="S64"), *figures)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the lineage's list of presets is broken ({error}); bring it back from a backup."
-            ) from None
-        lengths = {len(made.shas), len(made.numbers), len(made.first_numbers), len(made.homes), len(made.rows)}
-        if len(lengths) > 1 or not np.array_equal(
-            np.bincount(state.places(made.numbers), minlength=state.k), state.sizes
-        ):
-            raise UserError(
-                f"version {state.version} of the lineage contradicts itself: its presets are not those that its "
-                "clusters count; bring it back from a backup."
-            )
-        return made
 
 
 @dataclass(frozen=True)
@@ -126,11 +59,6 @@ class Act:
     def declared(self) -> bool:
         """Whether the act may change published ids."""
         return self.version.state.kind in DECLARED_KINDS
-
-
-def shas_of(hexes: Sequence[str]) -> Shas:
-    """Return SHA-256 hex digests as an array S64 [n]."""
-    return np.array([text.encode("ascii") for text in hexes], dtype="S64")
 
 
 def found(
@@ -185,74 +113,113 @@ def join(
     `held` are the presets of every batch of the lineage, by key: what a batch no longer has leaves, unless another
     has it. Raises `UserError` as `step` does, and for rows of another model or dimension than the lineage's.
     """
-    once = _once(batch)
-    shas = batch.shas[once]
     check_unit_rows(RowParts.of(batch.rows), f"batch {batch.key}")
     _require_same_space(version.state, batch, model)
-    places = version.places_of(shas)
-    new, known = once[places < 0], places[places >= 0]
-    again = batch.key in held
-    leaving = _leaving(version, held, batch.key, staying=shas)
-    changed = _changed_rows(version, batch, once, places, open_rows) if again else np.empty(0, np.int64)
-    same = again and np.array_equal(np.unique(held[batch.key]), np.sort(shas))
-    if same and not len(new) and not len(leaving) and not len(changed):
+    plan = _Plan.of(version, batch, held, open_rows)
+    if plan.is_nothing:
         return None
-    if len(leaving) == len(version):
+    if len(plan.leaving) == len(version):
         raise UserError(
             f"batch {batch.key} has come again with none of its presets, and no other batch of the lineage holds one: "
             "remove it from the lineage, or give its pack another lineage."
         )
-    # Places in the version of the rows that are replaced, and in the batch of those that replace them.
-    at = dict(zip(known.tolist(), once[places >= 0].tolist(), strict=True))
-    replacing = np.array([at[place] for place in changed.tolist()], dtype=np.int64)
-    out = np.concatenate([leaving, changed])
+    out = np.concatenate([plan.leaving, plan.changed])
     state = exchanged(
         version.state, RowParts.of(_rows_at(version, out, open_rows)), version.numbers[out],
-        RowParts.of(batch.rows[replacing]), version.numbers[changed],
+        RowParts.of(batch.rows[plan.placed]), plan.placed_numbers,
         reason=f"batch {batch.key} came again without its presets",
     )  # fmt: skip
     state = replace(state, batches=tuple(seen for seen in state.batches if seen.key != batch.key))
-    keep = np.setdiff1d(np.arange(len(version)), np.concatenate([leaving, changed]))
-    if len(new):
-        return _with_new(version, state, batch, keep=keep, changed=changed, replacing=replacing, new=new,
-                         strategy=strategy, open_rows=open_rows, model=model, parameters=parameters)  # fmt: skip
-    digest = content_digest(RowParts.of(batch.rows[replacing])) if len(replacing) else ""
-    state = replace(
-        state, version=version.state.version + 1, kind="extend", libraries=library_versions(),
-        batches=(*state.batches, SeenBatch(batch.key, len(replacing), digest)),
-    )  # fmt: skip
-    made = _assembled(version, state, keep=keep, numbers=version.numbers, changed=changed, new=new, new_numbers=new)
-    retired = state.retired[len(version.state.retired) :]
-    return Act(made, replacing, _no_changes(), retirements=retired)
-
-
-def _with_new(
-    version: Version, state: LineageState, batch: BatchRows, *, keep: Labels, changed: Labels, replacing: Labels,
-    new: Labels, strategy: str, open_rows: OpenRows, model: str, parameters: LineageParameters,
-) -> Act:  # fmt: skip
-    kept = _subset(version, keep)
-    library = (
-        kept.library(open_rows) + RowParts.of(batch.rows[replacing])
-        if len(keep)
-        else RowParts.of(batch.rows[replacing])
-    )
-    published = np.concatenate([kept.numbers, version.numbers[changed]])
-    result = step(
-        strategy, state, library, published, RowParts.of(batch.rows[new]), batch=batch.key, model=model,
-        parameters=parameters,
-    )  # fmt: skip
-    after = version.numbers.copy()
-    after[np.concatenate([keep, changed])] = result.published
-    made = _assembled(
-        version, result.state, keep=keep, numbers=after, changed=changed, new=new, new_numbers=result.new_labels,
-        new_shas=batch.shas[new],
-    )  # fmt: skip
-    order = np.concatenate([version.shas[keep], version.shas[changed]])
-    changes = IdChanges(order[result.changes.rows], result.changes.old, result.changes.new, result.changes.gain)
     earlier = state.retired[len(version.state.retired) :]
+    if not len(plan.new):
+        digest = content_digest(RowParts.of(batch.rows[plan.placed])) if len(plan.placed) else ""
+        state = replace(
+            state, version=version.state.version + 1, kind="extend", libraries=library_versions(),
+            batches=(*state.batches, SeenBatch(batch.key, len(plan.placed), digest)),
+        )  # fmt: skip
+        return Act(plan.version_of(state), plan.placed, _no_changes(), retirements=earlier)
+    kept = _subset(version, plan.keep)
+    placed = RowParts.of(batch.rows[plan.placed])
+    result = step(
+        strategy, state, kept.library(open_rows) + placed if len(kept) else placed,
+        np.concatenate([kept.numbers, plan.placed_numbers]), RowParts.of(batch.rows[plan.new]), batch=batch.key,
+        model=model, parameters=parameters,
+    )  # fmt: skip
+    made = plan.version_of(result.state, published=result.published, new_numbers=result.new_labels)
+    changes = IdChanges(made.shas[result.changes.rows], result.changes.old, result.changes.new, result.changes.gain)
     return Act(
-        made, np.concatenate([replacing, new]), changes, result.births, earlier + result.retirements, result.migration
-    )
+        made, np.concatenate([plan.placed, plan.new]), changes, result.births, earlier + result.retirements,
+        result.migration,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a batch brings to a version.
+
+    Places in the version: `keep` stays as it is, `changed` gets other rows, `leaving` goes. Places in the batch:
+    `placed` are rows whose cluster is known (`placed_numbers`): first those of `changed`, then of returning presets;
+    `new` are all others. `back` are the places of the returning ones among the version's `left`.
+    """
+
+    version: Version
+    batch: BatchRows
+    keep: Labels
+    changed: Labels
+    leaving: Labels
+    placed: Labels
+    placed_numbers: Labels
+    back: Labels
+    new: Labels
+    is_nothing: bool
+
+    @classmethod
+    def of(cls, version: Version, batch: BatchRows, held: Mapping[str, Shas], open_rows: OpenRows) -> _Plan:
+        once = _once(batch)
+        shas = batch.shas[once]
+        places = version.places_of(shas)
+        known, unknown = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+        again = batch.key in held
+        leaving = _leaving(version, held, batch.key, staying=shas)
+        changed = _changed_rows(version, batch, once, places, open_rows) if again else np.empty(0, np.int64)
+        at = dict(zip(places[known].tolist(), once[known].tolist(), strict=True))
+        replacing = np.array([at[place] for place in changed.tolist()], dtype=np.int64)
+        left = version.left.known(shas[unknown])
+        lives = (
+            (left >= 0) & np.isin(version.left.numbers[left], version.state.numbers)
+            if len(version.left.shas)
+            else left >= 0
+        )
+        back, returning, new = left[lives], once[unknown[lives]], once[unknown[~lives]]
+        same = again and np.array_equal(np.unique(held[batch.key]), np.sort(shas))
+        return cls(
+            version, batch, keep=np.setdiff1d(np.arange(len(version)), np.concatenate([leaving, changed])),
+            changed=changed, leaving=leaving, placed=np.concatenate([replacing, returning]),
+            placed_numbers=np.concatenate([version.numbers[changed], version.left.numbers[back]]), back=back, new=new,
+            is_nothing=same and not len(unknown) and not len(leaving) and not len(changed),
+        )  # fmt: skip
+
+    def version_of(
+        self, state: LineageState, *, published: Labels | None = None, new_numbers: Labels | None = None
+    ) -> Version:
+        """Return the next version: kept rows where they were, all others among the new version's rows.
+
+        `published` int64 are the clusters of kept and placed presets after the act, by default as before.
+        """
+        version, left = self.version, self.version.left
+        numbers = np.concatenate([version.numbers[self.keep], self.placed_numbers]) if published is None else published
+        fresh_numbers = np.empty(0, np.int64) if new_numbers is None else new_numbers
+        fresh = len(self.placed) + len(self.new)
+        first = [version.first_numbers[self.keep], version.first_numbers[self.changed], left.first_numbers[self.back]]
+        return Version(
+            state,
+            np.concatenate([version.shas[self.keep], self.batch.shas[self.placed], self.batch.shas[self.new]]),
+            np.concatenate([numbers, fresh_numbers]).astype(np.int64),
+            np.concatenate([*first, fresh_numbers]).astype(np.int64),
+            np.concatenate([version.homes[self.keep], np.full(fresh, state.version, np.int64)]),
+            np.concatenate([version.rows[self.keep], np.arange(fresh)]),
+            left.without(left.known(self.batch.shas)).with_presets(version, self.leaving),
+        )
 
 
 def refit(version: Version, kind: str, *, open_rows: OpenRows, parameters: LineageParameters | None = None) -> Act:
@@ -289,7 +256,7 @@ def leave(version: Version, key: str, *, open_rows: OpenRows, held: Mapping[str,
         batches=tuple(seen for seen in state.batches if seen.key != key),
     )  # fmt: skip
     keep = np.setdiff1d(np.arange(len(version)), leaving)
-    made = replace(_subset(version, keep), state=state)
+    made = replace(_subset(version, keep), state=state, left=version.left.with_presets(version, leaving))
     return Act(made, np.empty(0, np.int64), _no_changes(), retirements=state.retired[len(version.state.retired) :])
 
 
@@ -358,23 +325,6 @@ def _subset(version: Version, places: Labels) -> Version:
         version, shas=version.shas[places], numbers=version.numbers[places],
         first_numbers=version.first_numbers[places], homes=version.homes[places], rows=version.rows[places],
     )  # fmt: skip
-
-
-def _assembled(
-    version: Version, state: LineageState, *, keep: Labels, numbers: Labels, changed: Labels, new: Labels,
-    new_numbers: Labels, new_shas: Shas | None = None,
-) -> Version:  # fmt: skip
-    """Return the next version: kept rows where they were, changed and new ones among the new version's rows."""
-    stay = np.concatenate([keep, changed])
-    fresh = len(changed) + len(new)
-    return Version(
-        state,
-        np.concatenate([version.shas[stay], new_shas if new_shas is not None else np.empty(0, "S64")]),
-        np.concatenate([numbers[stay], new_numbers]).astype(np.int64),
-        np.concatenate([version.first_numbers[stay], new_numbers]).astype(np.int64),
-        np.concatenate([version.homes[keep], np.full(fresh, state.version, np.int64)]),
-        np.concatenate([version.rows[keep], np.arange(fresh)]),
-    )
 
 
 def _no_changes() -> IdChanges:

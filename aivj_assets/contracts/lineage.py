@@ -195,7 +195,10 @@ def read_head(folder: LineageDir) -> int | None:
     try:
         head = LineageHead.load(folder.head)
     except UserError as error:
-        raise UserError(f"{error} It names the lineage's version in force: mend it; nothing was changed.") from None
+        raise UserError(
+            f"{error} It names the version in force: mend it with the number of a folder in versions/ "
+            f'({{"version": "v0", "lineage": "{folder.name}", "head": 1, "at": ""}}); nothing was changed.'
+        ) from None
     if not folder.version(head.head).is_dir():
         raise UserError(
             f"Lineage '{folder.name}': {folder.version(head.head)} of version {head.head} is missing; bring it back "

@@ -25,8 +25,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.instance.utils import RUNLESS_JOB_NAME
 
-from aivj_assets.cluster.lineage import Act, BatchRows, found, shas_of
+from aivj_assets.cluster.lineage import Act, BatchRows, found
 from aivj_assets.cluster.state import LineageParameters, Retired
+from aivj_assets.cluster.version import shas_of
 from aivj_assets.contracts.adoption import Adoption, cluster_number, is_undeclared
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.cluster_labels import ClusterLabels, with_person_label

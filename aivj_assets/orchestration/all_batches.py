@@ -12,6 +12,7 @@ import dagster as dg
 from rich.console import Console
 
 from aivj_assets.contracts.clusters import Clusters
+from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.contracts.style import StyleIndex
@@ -73,7 +74,15 @@ def run_all_and_report(console: Console, root: DataRoot, pack: str, options: Bat
     """
     if options.only:
         raise UserError("--only materialises assets of one batch: name it in place of --all-batches.")
-    batches = _batches_of(root, pack)
+    found = _batches_of(root, pack)
+    removed = RemovedBatches.of(lineage_of(root, pack)).batches
+    batches = [batch for batch in found if batch.key not in removed]
+    for key, gone in removed.items():
+        console.print(
+            f"{key} was removed from its lineage ({gone.reason}) and is left out; to let it in: aivj lineage readmit "
+            f"{key}",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     config = batch_run_config(merged_settings(root, pack, options))
     turns = [_Turn(batch) for batch in batches]
     published: RunOutcome | None = None
@@ -132,8 +141,11 @@ def _take_turns(call: _Call, turns: Sequence[_Turn]) -> bool:
     except KeyboardInterrupt:
         interrupted = True
     for turn in turns:
-        # Another run may have finished a batch meanwhile.
-        if turn.problem is not None and acceptance_problem(call.instance, call.root, turn.batch, LAST_STAGE) is None:
+        # Another run may have finished a batch meanwhile; what this call's own run failed at stays told.
+        failed = turn.outcome is not None and not turn.outcome.success and not turn.outcome.interrupted
+        if turn.problem is None or failed:
+            continue
+        if acceptance_problem(call.instance, call.root, turn.batch, LAST_STAGE) is None:
             turn.problem = None
     return interrupted
 
@@ -204,9 +216,9 @@ def _publication_is_current(call: _Call, pack: str, accepted: Sequence[BatchKey]
     try:
         index = StyleIndex.load(call.root.published_files(pack)[-1])
         clusters = Clusters.load(call.root.published(pack, PUBLISHED_CLUSTERS_NAME))
+        lineage = Lineage.open(lineage_of(call.root, pack))
     except UserError:
         return False
-    lineage = Lineage.open(lineage_of(call.root, pack))
     if lineage is None or clusters.lineage is None or lineage.ids_changed_after(clusters.lineage.version):
         return False
     listed = (index.model_extra or {}).get("batches")

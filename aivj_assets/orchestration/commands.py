@@ -16,12 +16,14 @@ from dagster import DagsterEventType
 from rich.console import Console
 
 from aivj_assets.contracts.gates import GateVerdict
+from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
+from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.resources import check_run_can_have_its_model, pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
@@ -109,7 +111,8 @@ def run_and_report(
     print_problems(console, outcome)
     if not options.only or outcome.success:
         command = "aivj ui" if root.path == project_root() else f'aivj ui --root "{root.path}"'
-        print_summary(console, summarise_batch(root, batch), accepted=accepted, ui_command=command)
+        failed = not outcome.success
+        print_summary(console, summarise_batch(root, batch), accepted=accepted, ui_command=command, failed=failed)
     return 0 if outcome.success and (accepted or options.only) else 1
 
 
@@ -139,6 +142,16 @@ def gate_rows(root: DataRoot, wanted: str | None) -> list[tuple[BatchKey, list[G
         raise UserError(f"No batch {named}under {root.presets_dir}. Make a pack: aivj pack import SOURCE --pack NAME.")
     with open_instance(root, os.environ) as instance:
         return [(batch, *_gate_row(instance, root, batch)) for batch in batches]
+
+
+def removal_notes(root: DataRoot, batches: Sequence[BatchKey]) -> dict[BatchKey, str]:
+    """Return {batch: why} of those among `batches` that a person took out of their lineage."""
+    notes = {}
+    for batch in batches:
+        gone = RemovedBatches.of(lineage_of(root, batch.pack)).batches.get(batch.key)
+        if gone is not None:
+            notes[batch] = gone.reason
+    return notes
 
 
 def _gate_row(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> tuple[list[GateVerdict], str | None]:

@@ -22,6 +22,7 @@ from aivj_assets.orchestration.stages import STAGES, ancestors, content_version
 
 # The history of checks is not public API; the contract test in integration/ notices when it changes.
 INPUTS_METADATA = "aivj/inputs"
+_REJECTED = "it is rejected by"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class StageState:
     stage: str
     data_version: str | None
     problem: str | None
+    rejected: bool = False
+    """Whether a check judged it and did not pass it; else it is only unfinished or stale."""
 
 
 def latest_materialization(
@@ -92,7 +95,7 @@ def _check_problem(
         if not verdict[0]:
             failed.append(name)
     if failed:
-        return f"it is rejected by {', '.join(failed)}; see the checks of {stage} for values and what to try"
+        return f"{_REJECTED} {', '.join(failed)}; see the checks of {stage} for values and what to try"
     return None
 
 
@@ -109,6 +112,8 @@ def stage_state(
     storage_id, materialization = found
     version = data_version_of(materialization)
     problem = _check_problem(instance, stage, batch.key, storage_id, without)
+    if problem is not None and problem.startswith(_REJECTED):
+        return StageState(stage, version, problem, rejected=True)
     if problem is None:
         made_from = recorded_inputs(materialization)
         for name in STAGES[stage].inputs:
@@ -148,6 +153,14 @@ def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: Batch
             raise UserError(f"Batch {batch}: '{stage}' refuses '{state.stage}': {state.problem}.")
         versions[state.stage] = state.data_version or ""
     return {name: versions[name] for name in STAGES[stage].inputs}
+
+
+def is_unfinished(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> bool:
+    """Whether a batch is neither accepted nor rejected up to `stage`: it is being made again, or that was cut off."""
+    for state in batch_states(instance, root, batch, [*ancestors(stage), stage]):
+        if state.problem is not None:
+            return not state.rejected
+    return False
 
 
 def acceptance_problem(

@@ -6,7 +6,8 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from aivj_assets.cluster.lineage import Act, BatchRows, Version, found, join, leave, refit, shas_of
+from aivj_assets.cluster.lineage import Act, BatchRows, found, join, leave, refit
+from aivj_assets.cluster.version import Version, shas_of
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.lineage import (
     LineageBatch,
@@ -91,9 +92,7 @@ class Done:
 
 def perform(root: DataRoot, config: LineageActConfig, say: Say = lambda _: None) -> Done:
     """Do an act under the lineage's lock; raises `UserError` with the lineage as it was."""
-    why = " ".join(config.reason.split())
-    if not why:
-        raise UserError("Say why: --reason TEXT; it is kept with the lineage's version.")
+    why = require_reason(config.reason)
     if config.act not in ACTS:
         raise UserError(f"'{config.act}' is no act on a lineage; there are {', '.join(ACTS)}.")
     if config.act in {"minor", "major"}:
@@ -105,6 +104,22 @@ def perform(root: DataRoot, config: LineageActConfig, say: Say = lambda _: None)
     batch = BatchKey.parse(config.batch)
     folder = lineage_of(root, batch.pack)
     return _remove(folder, batch, why) if config.act == "remove" else _readmit(folder, batch)
+
+
+def require_reason(text: str) -> str:
+    """Return a reason as one line; raises `UserError` when it says nothing."""
+    why = " ".join(text.split())
+    if not why:
+        raise UserError("Say why: --reason TEXT; it is kept with the lineage's version.")
+    return why
+
+
+def require_removed(folder: LineageDir, batch: BatchKey) -> RemovedBatches:
+    """Return the batches that were removed; raises `UserError` when this one is not among them."""
+    removed = RemovedBatches.of(folder)
+    if batch.key not in removed.batches:
+        raise UserError(f"Batch {batch} was not removed from lineage '{folder.name}'.")
+    return removed
 
 
 def packs_of_act(root: DataRoot, act: str | None, lineage: str | None, batch: str | None) -> list[str]:
@@ -173,9 +188,7 @@ def _remove(folder: LineageDir, batch: BatchKey, why: str) -> Done:
 
 def _readmit(folder: LineageDir, batch: BatchKey) -> Done:
     with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
-        removed = RemovedBatches.of(folder)
-        if batch.key not in removed.batches:
-            raise UserError(f"Batch {batch} was not removed from lineage '{folder.name}'.")
+        removed = require_removed(folder, batch)
         del removed.batches[batch.key]
         removed.save(folder.removed)
     sentence = f"Batch {batch} may join lineage '{folder.name}' again: aivj run {batch}."

@@ -20,7 +20,14 @@ from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import run_lineage_act, run_publication
-from aivj_assets.orchestration.lineage_acts import has_accepted_batch, packs_of_act, replay, require_lineage
+from aivj_assets.orchestration.lineage_acts import (
+    has_accepted_batch,
+    packs_of_act,
+    replay,
+    require_lineage,
+    require_reason,
+    require_removed,
+)
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S, ids_are_current
 from aivj_assets.orchestration.lineage_labels import update_labels
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
@@ -47,6 +54,7 @@ def show(console: Console, root: DataRoot, name: str, *, as_json: bool) -> None:
 def act_and_report(console: Console, root: DataRoot, config: dict[str, Any]) -> int:
     """Do an act, publish the packs that it changes, say what is left to do; returns the exit status."""
     name = config.get("lineage") or config.get("batch") or ""
+    require_reason(config["reason"])
     if "lineage" in config:
         require_lineage(root.lineage(config["lineage"]))
     else:
@@ -82,7 +90,9 @@ def _require_batch(root: DataRoot, batch: BatchKey, act: str) -> None:
     folder = lineage_of(root, batch.pack)
     lineage = Lineage.open(folder)
     known = [] if lineage is None else lineage.keys
-    if act == "remove" and batch.key not in known:
+    if act == "readmit":
+        require_removed(folder, batch)
+    elif batch.key not in known:
         raise UserError(f"Lineage '{folder.name}' has no batch {batch} (it has: {', '.join(known) or 'none'}).")
 
 
@@ -136,7 +146,9 @@ def label_cluster(console: Console, root: DataRoot, name: str, cluster: str, tex
         after.save_if_changed(folder.labels)
         if text is None:
             update_labels(root, lineage, again=False, say=lambda _: None)
-    label = Lineage.at(folder, lineage.facts.number).labels.get(cluster, "retired")
+    named = after.labels.get(cluster)
+    living = lineage.labels
+    label = living.get(cluster) or f"{named.label if named else cluster} (retired)"
     packs = sorted({BatchKey.parse(key).pack for key in lineage.keys})
     console.print(
         f"{cluster} of lineage {name}: {label}. Next, for what is published: aivj publish {packs[0]}"

@@ -17,10 +17,11 @@ import numpy as np
 
 from aivj_assets.cluster.checks import check_clusters
 from aivj_assets.cluster.choose_k import DEFAULT_K, DEFAULT_PRESETS_PER_CLUSTER, capped_k
-from aivj_assets.cluster.lineage import Act, BatchRows, found, join, shas_of
+from aivj_assets.cluster.lineage import Act, BatchRows, found, join
 from aivj_assets.cluster.rows import RowParts, check_unit_rows, count_distinct
 from aivj_assets.cluster.state import LineageParameters
 from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, STRATEGIES
+from aivj_assets.cluster.version import shas_of
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.clusters import BatchLineage, Cluster, Clusters, cluster_id, load_centroids, save_centroids
 from aivj_assets.contracts.embeddings import Embeddings

@@ -11,8 +11,9 @@ from itertools import takewhile
 
 import numpy as np
 
-from aivj_assets.cluster.lineage import Act, OpenRows, Shas, Version, shas_of, unaccounted
+from aivj_assets.cluster.lineage import Act, unaccounted
 from aivj_assets.cluster.rows import FloatRows
+from aivj_assets.cluster.version import OpenRows, Shas, Version, shas_of
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.cluster_labels import ClusterLabels
 from aivj_assets.contracts.clusters import cluster_id
@@ -216,21 +217,23 @@ def migration_of(folder: LineageDir, former: Lineage | None, act: Act) -> Migrat
         ],
         presets=[
             PresetMigration(
-                preset_sha256=sha.decode(), preset_id=names.get(sha.decode(), ""), old=cluster_id(old),
-                new=cluster_id(new), gain=gain,
+                preset_sha256=sha.decode(), preset_id=name, old=cluster_id(old), new=cluster_id(new), gain=gain
             )
             for sha, old, new, gain in lines
+            for name in names.get(sha.decode(), [""])
         ],
     )  # fmt: skip
 
 
-def _names_of(lineage: Lineage) -> dict[str, str]:
-    """Return {SHA-256: preset id}, the id of the first batch that holds it."""
-    names: dict[str, str] = {}
+def _names_of(lineage: Lineage) -> dict[str, list[str]]:
+    """Return {SHA-256: ids of all presets with that content}, in the order in which their batches came."""
+    names: dict[str, list[str]] = {}
     for batch in lineage.facts.batches:
         members = lineage.members(batch)
         for sha, name in zip(members.preset_sha256, members.preset_ids, strict=True):
-            names.setdefault(sha, name)
+            known = names.setdefault(sha, [])
+            if name not in known:
+                known.append(name)
     return names
 
 
@@ -269,7 +272,7 @@ def churn_problem(former: Lineage | None, after: Version, table: MigrationTable 
     share = len(changed) / len(former.version)
     return (
         f"changes the cluster of {len(changed)} published presets ({share:.1%}) that no migration table of a minor or "
-        f"major accounts for ({examples([names.get(sha, sha) for sha in changed])})"
+        f"major accounts for ({examples([names.get(sha, [sha])[0] for sha in changed])})"
     )
 
 

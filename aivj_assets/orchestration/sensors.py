@@ -11,6 +11,7 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
+from aivj_assets.orchestration.assets.publication import unfinished_batches
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
@@ -176,6 +177,10 @@ def publish_accepted_batches(
     problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
     if problem is not None:
         return dg.SkipReason(f"batch {batch} is not accepted: {problem}")
+    waiting = unfinished_batches(context.instance, data_root.get(), batch.pack)
+    if waiting:
+        # Its own run asks again when it has ended.
+        return dg.SkipReason(f"batch {waiting[0]}, which is published, is being made again")
     return _publication_request(batch.pack, run.run_id)
 
 

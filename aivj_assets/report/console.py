@@ -57,8 +57,14 @@ def summarise_batch(root: DataRoot, batch: BatchKey) -> BatchSummary:
     )
 
 
-def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui_command: str) -> None:
-    """Print the table that ends a run: counts, gates with value and threshold, clusters, places."""
+def print_summary(
+    console: Console, summary: BatchSummary, *, accepted: bool, ui_command: str, failed: bool = False
+) -> None:
+    """Print the table that ends a run: counts, gates with value and threshold, clusters, places.
+
+    Of a run that `failed` nothing is told that an earlier one made.
+    """
+    stands, accepted = accepted, accepted and not failed
     figures = summary.figures
     table = Table(title=f"Batch {summary.batch}", title_justify="left", show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -67,7 +73,9 @@ def print_summary(console: Console, summary: BatchSummary, *, accepted: bool, ui
         table.add_row("verdict", "[yellow]incomplete[/]: neither accepted nor rejected")
         table.add_row("presets", f"{figures.total}: {summary.recorded} have a record so far")
     else:
-        table.add_row("verdict", "[green]accepted[/]" if accepted else "[red]not accepted[/]")
+        verdict = "[green]accepted[/]" if accepted else "[red]not accepted[/]"
+        as_before = "[red]this run failed[/]; the batch stays accepted as it was before"
+        table.add_row("verdict", as_before if failed and stands else verdict)
         table.add_row("presets", f"{figures.total}: {figures.ok} ok, {figures.failed} failed")
         _add_gates(table, summary)
     if summary.frames and not figures.without_record:

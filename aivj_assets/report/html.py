@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from aivj_assets.layout import write_text_atomic
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_template(name: str, filters: dict[str, Callable[..., Any]], **values: Any) -> str:
+def render_template(name: str, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
     """Return a page of the template `name` as HTML; `filters` are functions that it may call, by name."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

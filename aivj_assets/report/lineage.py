@@ -23,8 +23,8 @@ def print_lineage(
     )  # fmt: skip
     table = Table(title="Versions", title_justify="left")
     for heading, justify in (
-        ("version", "right"), ("what", "left"), ("presets", "right"), ("k", "right"), ("births", "left"),
-        ("retired", "left"), ("ids changed", "right"), ("since first", "right"), ("at", "left"), ("why", "left"),
+        ("", "right"), ("what", "left"), ("presets", "right"), ("k", "right"), ("births", "left"),
+        ("retired", "left"), ("ids\nchanged", "right"), ("since\nfirst", "right"), ("on", "left"),
     ):  # fmt: skip
         table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
     for facts in versions:
@@ -37,10 +37,12 @@ def print_lineage(
             _few([line.id for line in facts.retirements]),
             f"{facts.changed:,}",
             f"{facts.since_first_changed / facts.presets:.1%}",
-            facts.at[:16].replace("T", " "),
-            escape(facts.reason or "-"),
+            facts.at[5:10],
         )
     console.print(table)
+    for facts in versions:
+        if facts.reason:
+            console.print(f"version {facts.number}: {facts.reason}", markup=False, highlight=False, soft_wrap=True)
     for key, gone in removed.items():
         console.print(
             f"{key} was removed ({gone.at[:10]}): {gone.reason}", markup=False, highlight=False, soft_wrap=True

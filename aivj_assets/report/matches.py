@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def write_page(path: Path, result: SearchResult) -> None:
 
 def render_page(result: SearchResult) -> str:
     """Return the page as HTML, its pictures inside. Names of presets are untrusted: all values are escaped."""
-    filters = {"author_title": split_author_title, "data_uri": picture_uri}
+    filters: dict[str, Callable[..., Any]] = {"author_title": split_author_title, "data_uri": picture_uri}
     return render_template("matches.html.j2", filters, result=result)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from aivj_assets.layout import DataRoot
+from aivj_assets.orchestration.lineage_store import lineage_of, require_not_removed
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import counts_table
 from aivj_assets.orchestration.resources import DataRootResource
@@ -22,6 +23,8 @@ def presets(context: dg.AssetExecutionContext, data_root: DataRootResource) -> d
     """
     root: DataRoot = data_root.get()
     with batch_step(context, root, "presets") as step:
+        # Before hours are spent on what its lineage will refuse.
+        require_not_removed(lineage_of(root, step.batch.pack), step.batch)
         _, report = validate_batch(root, step.batch)
         report.save_if_changed(step.folder.presets_report)
         copies = sum(len(ids) - 1 for ids in report.duplicates.values())

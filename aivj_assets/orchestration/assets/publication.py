@@ -18,7 +18,7 @@ from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file, write_json_files
 from aivj_assets.orchestration.file_lock import held_lock
-from aivj_assets.orchestration.guard import acceptance_problem
+from aivj_assets.orchestration.guard import acceptance_problem, is_unfinished
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
 from aivj_assets.orchestration.partitions import PACKS
@@ -45,6 +45,7 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
     root = data_root.get()
     with user_errors():
         pack = check_pack_name(context.partition_key)
+        require_finished(context.instance, root, pack)
         accepted, refused = publishable_batches(context.instance, root, pack)
         for key, problem in refused.items():
             context.log.warning(f"Batch {key} is not published: {problem}")
@@ -89,6 +90,32 @@ class Publication:
     def new_cuts(self) -> bool:
         """Whether the cut points were drawn just now."""
         return self.energy.cuts != self.cuts
+
+
+def require_finished(instance: dg.DagsterInstance, root: DataRoot, pack: str) -> None:
+    """Raise `UserError` when a batch that is published is being made again, or that was cut off.
+
+    A re-run of one of five batches once took its presets out of the index for two minutes, a killed one for good. A
+    rejected batch is another matter: it leaves the index, and a person may remove any.
+    """
+    removed = RemovedBatches.of(lineage_of(root, pack)).batches
+    for batch in unfinished_batches(instance, root, pack):
+        if batch.key not in removed:
+            raise UserError(
+                f"Pack '{pack}': batch {batch}, which is published, is being made again or that was cut off; what is "
+                f"published stays as it is until it is done: aivj run {batch} (or aivj lineage remove {batch})."
+            )
+
+
+def unfinished_batches(instance: dg.DagsterInstance, root: DataRoot, pack: str) -> list[BatchKey]:
+    """Return the batches of a pack's publication that are neither accepted nor rejected now."""
+    path = root.published_files(pack)[-1]
+    if not path.exists():
+        return []
+    listed = (StyleIndex.load(path).model_extra or {}).get("batches")
+    names = {line.get("batch") for line in listed if isinstance(line, dict)} if isinstance(listed, list) else set()
+    batches = [batch for batch in root.find_batches() if batch.pack == pack and batch.key in names]
+    return [batch for batch in batches if is_unfinished(instance, root, batch, PUBLISHED_STAGE)]
 
 
 def publishable_batches(
@@ -239,7 +266,9 @@ def _facts(root: DataRoot, made: Publication, refused: dict[str, str], card: str
         "entries": len(made.index.v1.entries),
         "embedded_by": card,
         "batches": dg.MetadataValue.md("\n".join(f"- {batch}" for batch in made.batches)),
-        "batches_left_out": dg.MetadataValue.md(markdown_table(("batch", "why"), list(refused.items()))),
+        "batches_left_out": dg.MetadataValue.md(
+            markdown_table(("batch", "why"), list(refused.items())) if refused else "none"
+        ),
         "lineage": made.lineage.name,
         "lineage_version": made.lineage.facts.number,
         "clusters": len(made.clusters.clusters),

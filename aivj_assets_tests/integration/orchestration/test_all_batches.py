@@ -22,6 +22,7 @@ from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.commands import BatchOptions
 from aivj_assets.orchestration.jobs import batch_job, publish_job
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
+from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.packs.split import split_pack
@@ -165,6 +166,24 @@ def test_every_batch_has_its_turn_until_all_are_accepted(machine: Machine, capfd
     assert machine.call(k=3)[2] == []
     settings.write_text('{"clusters": {"k": 4}}', encoding="utf-8")
     assert machine.call()[2] == [one]
+
+
+def test_a_batch_that_was_removed_is_left_out_and_a_failed_run_is_told(machine: Machine) -> None:
+    one, two = BATCH_KEYS
+    machine.render(one)
+    machine.render(two)
+    assert machine.call()[0] == 0
+    perform(machine.root, LineageActConfig(act="remove", batch=two, reason="taste"))
+    status, said, runs = machine.call()
+    assert (status, runs) == (0, ["publication"])
+    assert "big/batch-0002 was removed from its lineage (taste) and is left out" in said
+    assert published(machine.root) == [one]
+    # A run that fails is no accepted batch, though what it had before is accepted still.
+    machine.root.lineage("main").head.write_text("{", encoding="utf-8")
+    status, said, runs = machine.call(k=4)
+    assert status == 1
+    assert verdicts(said) == {one: "not accepted"}
+    assert "head.json" in said
 
 
 def test_a_batch_whose_manifest_is_torn_ends_only_its_own_turn(machine: Machine) -> None:

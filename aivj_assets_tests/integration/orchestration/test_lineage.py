@@ -471,6 +471,7 @@ def test_the_versions_are_shown_and_replayed_from_the_command_line(
     assert status == 0
     assert "version 3, 160 presets in 4 clusters, 1 batches" in said
     assert "big/batch-0002 was removed" in said
+    assert "version 3: a test" in said
     status, said = aivj("show", "--json")
     told = json.loads(said)
     assert [line["kind"] for line in told["versions"]] == ["first", "extend", "removal"]
@@ -490,6 +491,8 @@ def test_the_versions_are_shown_and_replayed_from_the_command_line(
         (["major", "nosuch", "--reason", "x"], "There is no lineage 'nosuch'"),
         (["remove", "big/batch-0009", "--reason", "x"], "has no batch big/batch-0009 (it has: big/batch-0001)"),
         (["remove", "big/9", "--reason", "x"], "'big/9' is no batch"),
+        (["major", "--reason", "  "], "Say why: --reason TEXT"),
+        (["readmit", "big/batch-0001"], "Batch big/batch-0001 was not removed"),
     ):
         status, said = aivj(*arguments)
         assert (status, said.count("\n")) == (cli.EXIT_USER, 1), said

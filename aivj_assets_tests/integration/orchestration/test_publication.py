@@ -95,6 +95,33 @@ def test_four_files_of_one_version_with_the_lineage_s_ids_and_kept_cut_points(ho
     }
 
 
+def test_a_published_batch_that_is_being_made_again_holds_its_place(house: House) -> None:
+    assert house.publish("big").success
+    before = house.published()
+    # Cut off between its rows and their checks.
+    house.rows[ONE.key] = style_rows([0, 1] * 6, seed=7)
+    house.make(ONE, "embeddings", checks=False)
+    waits = house.publish("big")
+    assert not waits.success
+    (said,) = house.told(waits)[0]
+    assert "batch big/batch-0001, which is published, is being made again" in said
+    assert "aivj run big/batch-0001" in said
+    assert house.published() == before
+    # Done, it is published with its new rows and its old ids.
+    assert house.run(ONE, "a").success
+    assert house.publish("big").success
+    ids = [
+        {entry["presetId"]: entry["authorKey"] for entry in json.loads(files["aivj-style-index.v1.json"])["entries"]}
+        for files in (before, house.published())
+    ]
+    assert ids[0] == ids[1]
+    # Rejected is another matter: it leaves the index and holds up nobody.
+    gone = dict.fromkeys([f"batch-0001-p{place:03d}" for place in range(2)], "frame-000.webp: missing on disk")
+    assert not house.run(ONE, "a", left_out=gone).success
+    assert house.publish("big").success
+    assert [line["batch"] for line in content(house)["aivj-style-index.v1.json"]["batches"]] == [TWO.key]
+
+
 def test_a_batch_that_the_lineage_does_not_know_is_named(house: House) -> None:
     shutil.rmtree(house.root.lineage("main").path)
     nothing = house.publish("big")

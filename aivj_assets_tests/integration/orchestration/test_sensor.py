@@ -207,6 +207,11 @@ def test_an_accepted_batch_has_its_pack_published_whatever_button_made_it(
     assert (request.partition_key, request.run_key) == ("big", f"big:{result.run_id}")
     # Before the batches that a backfill has queued.
     assert int(request.tags["dagster/priority"]) > 0
+    # Another batch that is published is being made again: its own run asks in its turn.
+    monkeypatch.setattr(sensors, "unfinished_batches", lambda *_arguments: ["big/batch-0002"])
+    waits = asked_of(instance, root, finished_run(instance, job, **{"dagster/partition": "big/batch-0001"}))
+    assert isinstance(waits, dg.SkipReason)
+    assert "big/batch-0002, which is published, is being made again" in (waits.skip_message or "")
 
 
 def test_what_is_not_accepted_or_published_by_others_asks_for_nothing(

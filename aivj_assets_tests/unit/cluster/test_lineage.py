@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aivj_assets.cluster.lineage import Act, BatchRows, Version, found, join, leave, refit, shas_of, unaccounted
+from aivj_assets.cluster.lineage import Act, BatchRows, found, join, leave, refit, unaccounted
 from aivj_assets.cluster.lloyd import exact_sums
 from aivj_assets.cluster.rows import FloatRows
+from aivj_assets.cluster.version import Version, shas_of
 from aivj_assets.errors import UserError
 from aivj_assets_tests.lineage_builders import MODEL, PARAMETERS, batch_of, names, sha, style_rows
 
@@ -155,6 +156,38 @@ def test_a_batch_leaves_and_what_it_founded_goes_with_it(kept: Kept) -> None:
         leave(kept.head, "other", open_rows=kept.open_rows, held=kept.held)
     with pytest.raises(UserError, match="holds every preset"):
         leave(before, "small", open_rows=kept.open_rows, held={"small": FIRST.shas})
+
+
+def test_presets_that_come_back_have_their_clusters_again(kept: Kept) -> None:
+    # Between two styles: where they lie is decided by what else is there.
+    between = style_rows([0] * 30, seed=11) + style_rows([1] * 30, seed=12)
+    rows = (between / np.linalg.norm(between, axis=1, keepdims=True)).astype(np.float32)
+    batch = batch_of("middle", names("m", 30), rows)
+    no_births = replace(PARAMETERS, k_limit=4)
+    kept.join(batch, parameters=no_births)
+    before = {name: kept.cluster(name) for name in names("m", 30)}
+    kept.take(leave(kept.head, "middle", open_rows=kept.open_rows, held=kept.held))
+    del kept.held["middle"]
+    assert len(kept.head.left.shas) == 30
+    # Meanwhile one of the two clusters is drawn towards them.
+    pulled = between / np.linalg.norm(between, axis=1, keepdims=True) + 0.7 * np.eye(16)[1]
+    pulled = (pulled / np.linalg.norm(pulled, axis=1, keepdims=True)).astype(np.float32)
+    kept.join(batch_of("pull", names("q", 30), pulled), parameters=no_births)
+    act = kept.join(batch, parameters=no_births)
+    assert act is not None
+    assert {name: kept.cluster(name) for name in names("m", 30)} == before
+    assert len(kept.head.left.shas) == 0
+    assert len(act.brought) == 30
+    kept.require_sums_of_rows()
+    # Some of them in another batch, with new ones: the same.
+    kept.take(leave(kept.head, "middle", open_rows=kept.open_rows, held=kept.held))
+    del kept.held["middle"]
+    kept.join(
+        batch_of("part", [*names("m", 10), *names("y", 5)], np.concatenate([rows[:10], style_rows([2] * 5, seed=3)]))
+    )
+    assert {name: kept.cluster(name) for name in names("m", 10)} == dict(list(before.items())[:10])
+    assert len(kept.head.left.shas) == 20
+    kept.require_sums_of_rows()
 
 
 def test_beginning_anew_counts_on(kept: Kept) -> None:
