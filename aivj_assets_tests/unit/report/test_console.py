@@ -24,9 +24,9 @@ BATCH = BatchKey("pack")
 IDS = [f"p{number:03d}" for number in range(20)]
 
 
-def shown(summary: BatchSummary, *, accepted: bool, ui_command: str = "aivj ui") -> str:
+def shown(summary: BatchSummary, *, accepted: bool, ui_command: str = "aivj ui", failed: bool = False) -> str:
     console = Console(file=io.StringIO(), width=200)
-    print_summary(console, summary, accepted=accepted, ui_command=ui_command)
+    print_summary(console, summary, accepted=accepted, ui_command=ui_command, failed=failed)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -95,6 +95,16 @@ def test_a_rejected_batch_shows_no_stale_figures_of_an_earlier_run(tmp_path: Pat
     assert "0.5000  (required >= 0.95)  failed" in text
     assert "shader-compile-failed 10" in text
     assert "test-model" not in text
+
+
+def test_a_run_that_failed_shows_nothing_that_an_earlier_one_made(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    write_batch(root, "pack")
+    text = shown(summarise_batch(root, BATCH), accepted=True, failed=True)
+    assert "this run failed; the batch stays accepted as it was before" in text
+    assert "clusters" not in text
+    assert "QA page" not in text
+    assert "not accepted" in shown(summarise_batch(root, BATCH), accepted=False, failed=True)
 
 
 def test_a_batch_that_was_never_rendered(tmp_path: Path) -> None:
