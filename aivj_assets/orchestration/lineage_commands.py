@@ -121,6 +121,14 @@ def _tell(console: Console, root: DataRoot, config: dict[str, Any], published: l
         f"founded, {len(facts.retirements)} retired. Published: {', '.join(published) or 'nothing'}.",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
+    parameters = require_lineage(root.lineage(name)).version.state.parameters
+    if config["act"] in {"major", "minor"} and not facts.births and facts.k < parameters.limit:
+        needed = parameters.births.members_needed(facts.presets)
+        console.print(
+            f"None was founded below the limit of {parameters.limit}: no group of {needed} presets or more lies far "
+            "from all clusters and close together.",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     table = root.lineage(name).version(facts.number) / "migration.json"
     if table.exists():
         console.print(f"Migration table: {table}", highlight=False, markup=False, soft_wrap=True)

@@ -241,6 +241,7 @@ def _first_parameters(rows: BatchRows, choice: ClusterChoice) -> tuple[LineagePa
     distinct = count_distinct(np.asarray(rows.rows))
     per_cluster = 1 if choice.k else DEFAULT_PRESETS_PER_CLUSTER
     k, reason = capped_k(requested, len(set(rows.shas.tolist())), per_cluster, distinct=distinct)
+    reason = f"{reason} That was its lineage's first batch, {rows.key}."
     why = " ".join((choice.reason or "").split())
     limit = choice.k_limit if choice.k_limit is not None else 2 * requested
     seed = 1 if choice.seed is None else choice.seed

@@ -180,13 +180,17 @@ def histogram(
     return image
 
 
-def bar_chart(labels: Sequence[str], values: Sequence[float], title: str) -> Image.Image:
-    """Return one vertical bar a label, in the order given, values (0 and above) over the bars where there is room."""
+def bar_chart(labels: Sequence[str], values: Sequence[float], title: str, *, note: str | None = None) -> Image.Image:
+    """Return one vertical bar a label, in the order given, values (0 and above) over the bars where there is room.
+
+    `note` stands below the title, by default how many there are and their sum.
+    """
     if len(labels) != len(values):
         raise ValueError("as many labels as values")
     if not labels:
         return _empty(title, "no values")
-    image, draw, box = _frame(title, f"n {len(labels):,}, sum {sum(values):,.6g}", "")
+    told = f"n {len(labels):,}, sum {sum(values):,.6g}" if note is None else note
+    image, draw, box = _frame(title, told, "")
     ticks = _nice_ticks(0, max(*values, 0), 4, whole=all(float(value).is_integer() for value in values))
     _y_axis(draw, box, ticks)
     slot = (box.right - box.left) / len(labels)

@@ -23,7 +23,7 @@ from aivj_assets.orchestration.step import batch_step
 from aivj_assets.report.pictures import as_markdown_image, bar_chart, project_2d, scatter
 
 _SHOWN_POINTS = 5000
-_SHOWN_BARS = 40
+_SHOWN_BARS = 20
 
 
 class ClusterConfig(dg.Config):
@@ -157,7 +157,8 @@ def _drift_picture(joined: JoinedBatch) -> str:
     turned = sorted(((1 - cosine, name) for name, cosine in drift.items()), reverse=True)[:_SHOWN_BARS]
     chart = bar_chart(
         [name for _, name in turned], [max(0.0, distance) for distance, _ in turned],
-        "Turn of centroids with this batch (1 - cosine), the farthest first",
+        "Turn of centroids with this batch (1 - cosine)",
+        note=f"the farthest {len(turned)} of {len(drift)}; 0 is no turn",
     )  # fmt: skip
     return as_markdown_image(chart, alt="drift of centroids")
 
