@@ -31,7 +31,7 @@ def test_growth_shows_a_table_and_writes_its_figures(
     assert [one["strategy"] for one in figures["strategies"]] == ["lineage", "warm_start"]
     assert (figures["plan"]["overlap"], figures["plan"]["seed"], figures["k"], figures["kLimit"]) == (0.4, 5, 4, 8)
     assert sum(figures["batches"]) == 600
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     assert "8 styles, 3 of them late; overlap 0.4, seed 5; 200 to 600 presets in 3 steps; k 4 to at most 8" in told
     assert "lineage: no published id changed outside a major: reached" in told
 

@@ -75,7 +75,9 @@ def test_artifacts_agree_with_each_other(finished) -> None:
 def test_only_publication_writes_below_public_and_the_app_can_read_it(finished) -> None:
     root, folder = finished.cli.root, finished.cli.batch(finished.key)
     made = sorted(path.name for path in root.pack_dir(finished.key).glob("aivj-*"))
-    assert made == ["aivj-style-index.v0.json", "aivj-style-index.v1.json", "aivj-style-policy.v0.json"]
+    assert made == [
+        "aivj-clusters.v0.json", "aivj-style-index.v0.json", "aivj-style-index.v1.json", "aivj-style-policy.v0.json",
+    ]  # fmt: skip
     published = StyleIndex.load(root.published(finished.key, "aivj-style-index.v1.json"))
     assert published.entries == StyleIndex.load(folder.style_index("v1")).entries
     policy = StylePolicy.load(root.published(finished.key, "aivj-style-policy.v0.json"))

@@ -172,8 +172,11 @@ def test_an_unreachable_hub_is_an_error_before_anything_is_rendered(fresh, prese
     monkeypatch.setenv("HF_HOME", str(fresh.root.path / "empty-cache"))
     assert fresh("pack", "import", str(presets_source), "--pack", "hub", "--limit", "2").returncode == 0
     done = fresh("run", "hub", "--embedder", "openclip")
-    assert done.returncode == 1
-    assert "HF_ENDPOINT" in done.stdout
+    # A user's mistake, told before a run is started: one line.
+    assert done.returncode == 2
+    assert "HF_ENDPOINT" in done.stderr
+    assert "local checkpoint" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout + done.stderr
     assert not fresh.batch("hub").frames_dir.exists()
 
