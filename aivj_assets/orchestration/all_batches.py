@@ -219,7 +219,8 @@ def _publication_is_current(call: _Call, pack: str, accepted: Sequence[BatchKey]
         lineage = Lineage.open(lineage_of(call.root, pack))
     except UserError:
         return False
-    if lineage is None or clusters.lineage is None or lineage.ids_changed_after(clusters.lineage.version):
+    told = clusters.lineage
+    if lineage is None or told is None or told.name != lineage.name or lineage.ids_changed_after(told.version):
         return False
     listed = (index.model_extra or {}).get("batches")
     names = [item.get("batch") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []

@@ -38,6 +38,7 @@ from aivj_assets.orchestration.lineage_store import (
     Lineage,
     NextVersion,
     card_digest,
+    lineage_of,
     put_in_force,
     require_not_removed,
     stage,
@@ -304,9 +305,14 @@ def _kept_file(place: BatchDir, clusters: Clusters) -> Clusters | None:
 
 
 def ids_are_current(root: DataRoot, batch: BatchKey) -> bool:
-    """Whether a batch's clusters say what its lineage says now; a minor or major may have changed them since."""
-    made = Clusters.load(root.batch(batch).clusters)
-    lineage = None if made.lineage is None else Lineage.open(root.lineage(made.lineage.name))
+    """Whether a batch's clusters say what its lineage says now.
+
+    A minor or major may have changed ids since, or a person may have given the pack another lineage.
+    """
+    made, folder = Clusters.load(root.batch(batch).clusters), lineage_of(root, batch.pack)
+    if made.lineage is None or made.lineage.name != folder.name:
+        return False
+    lineage = Lineage.open(folder)
     known = None if lineage is None else lineage.batch(batch.key)
     return lineage is not None and known is not None and lineage.ids_of(known) == made.assignments
 

@@ -22,6 +22,7 @@ from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import OkRecord, read_records, write_records
 from aivj_assets.contracts.lineage import RemovedBatches, load_migration
+from aivj_assets.contracts.pack_settings import set_lineage
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration import lineage_join
@@ -286,6 +287,19 @@ def test_the_only_batch_of_a_lineage_decides_anew(library: Library) -> None:
     other = library.styles("solo", "other", [1] * COUNT + [2] * COUNT, seed=3)
     assert library.join(other, k=2).lineage.version.state.numbers.tolist() == [9, 10]
     assert replay(library.lineage().folder) == []
+
+
+def test_a_pack_begins_again_with_another_k_in_another_lineage(library: Library) -> None:
+    first, second, *_ = five(library)
+    for batch in (first, second):
+        library.join(batch, k=4)
+    set_lineage(library.root, "big", "finer")
+    for batch in (first, second):
+        assert not ids_are_current(library.root, batch)
+        library.join(batch, k=6)
+        assert ids_are_current(library.root, batch)
+    assert (library.lineage("finer").facts.requested_k, library.lineage("finer").keys) == (6, [first.key, second.key])
+    assert library.lineage("main").facts.number == 2
 
 
 def test_small_packs_get_fewer_clusters_and_room_for_births(library: Library) -> None:
