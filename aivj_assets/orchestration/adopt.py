@@ -10,20 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 import numpy as np
-from dagster import AssetRecordsFilter
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.instance.utils import RUNLESS_JOB_NAME
 
 from aivj_assets.cluster.lineage import Act, BatchRows, found
 from aivj_assets.cluster.state import LineageParameters, Retired
@@ -41,18 +33,10 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, LineageDir, sha256_file, write_bytes_atomic
 from aivj_assets.orchestration.adopt_model import NamedModel, with_model_of_rows
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
-from aivj_assets.orchestration.batch_lock import acquire_batch
-from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.embedding_facts import embedding_facts
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import (
-    INPUTS_METADATA,
     acceptance_problem,
-    data_version_of,
-    latest_materialization,
-    recorded_inputs,
-    require_ancestors,
-    stage_state,
 )
 from aivj_assets.orchestration.lineage_join import (
     LINEAGE_TIMEOUT_S,
@@ -72,8 +56,7 @@ from aivj_assets.orchestration.lineage_store import (
 )
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.pictures import markdown_table
-from aivj_assets.orchestration.resources import DataRootResource
-from aivj_assets.orchestration.stages import STAGES, content_version
+from aivj_assets.orchestration.runless import RunlessRecords, held_batch
 from aivj_assets.packs.adopt import AdoptedFolder, Tell, look_through
 from aivj_assets.packs.adopt_frames import copy_frames
 
@@ -221,12 +204,13 @@ class _Adopting:
     looked: AdoptedFolder
     options: AdoptOptions
     tell: Tell
-    started: float = field(default_factory=time.monotonic)
-    evaluation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:
         self.place = self.root.batch(self.batch)
         self.outcome = AdoptOutcome(self.looked, self.lineage.name)
+        self.records = RunlessRecords(
+            self.instance, self.root, self.batch, self.looked.folder.name, self.outcome.rejected, self.outcome.warnings
+        )
 
     def adopt(self, earlier: Adoption | None) -> AdoptOutcome:
         former = Lineage.open(self.lineage)
@@ -272,7 +256,9 @@ class _Adopting:
     def _presets(self) -> None:
         report = self.looked.report
         report.save_if_changed(self.place.presets_report)
-        self._record("presets", {"presets": report.total, "usable": report.usable, "left_out": len(report.refusals)})
+        self.records.record(
+            "presets", {"presets": report.total, "usable": report.usable, "left_out": len(report.refusals)}
+        )
 
     def _frames(self) -> None:
         looked = self.looked
@@ -284,7 +270,7 @@ class _Adopting:
             write_bytes_atomic(self.place.frames_index, index)
         looked.frames_meta.save_if_changed(self.place.frames_meta)
         facts = frames_facts(self.place, looked.manifest.presets, looked.frames_meta, rendered=0)
-        self._record("frames", facts)
+        self.records.record("frames", facts)
 
     def _embeddings(self) -> None:
         rows, place = self.looked.rows, self.place
@@ -302,7 +288,7 @@ class _Adopting:
             save_embeddings(place, Embeddings(rows.vectors, rows.preset_ids, meta))
         else:
             meta.save_if_changed(place.embeddings_meta)
-        self._record("embeddings", embedding_facts(self.root, self.batch, source, load_embeddings(place)))
+        self.records.record("embeddings", embedding_facts(self.root, self.batch, source, load_embeddings(place)))
 
     def _clusters(self) -> None:
         with held_lock(self.lineage.lock, timeout_s=LINEAGE_TIMEOUT_S):
@@ -321,7 +307,7 @@ class _Adopting:
             made = batch_clusters(lineage, self.batch, embeddings_sha256=sha256_file(self.place.embeddings))
             if not self._says(made):
                 write_batch_clusters(self.place, lineage, made)
-            self._record("clusters", self._cluster_facts(lineage, made))
+            self.records.record("clusters", self._cluster_facts(lineage, made))
             if not self.outcome.rejected:
                 if former is None:
                     put_in_force(lineage)
@@ -414,105 +400,6 @@ class _Adopting:
             "smallest_cluster": min(sizes),
             "sizes": dg.MetadataValue.md(markdown_table(("cluster", "label", "presets", "born in"), listed)),
         }
-
-    # ------------------------------------------------------------------ events without a run
-
-    def _record(self, stage_name: str, facts: Mapping[str, Any]) -> None:
-        """Report a stage as materialised, unless it is so already, and its checks as evaluated just now."""
-        declared = STAGES[stage_name]
-        inputs = require_ancestors(self.instance, self.root, self.batch, stage_name)
-        version = content_version(self.root, self.batch, declared)
-        known = latest_materialization(self.instance, stage_name, self.batch.key)
-        if known is None or data_version_of(known[1]) != version or recorded_inputs(known[1]) != inputs:
-            metadata = {
-                **facts,
-                "adopted_from": self.looked.folder.name,
-                "folder": dg.MetadataValue.path(str(self.place.path)),
-                "duration_s": round(time.monotonic() - self.started, 3),
-                INPUTS_METADATA: dg.MetadataValue.json(inputs),
-            }
-            event = dg.AssetMaterialization(
-                stage_name,
-                description=f"adopted from {self.looked.folder.name}",
-                metadata={name: value for name, value in metadata.items() if value is not None},
-                partition=self.batch.key,
-                tags={"dagster/data_version": version},
-            )
-            self.instance.report_runless_asset_event(event)
-        self.started = time.monotonic()
-        self._check(stage_name)
-
-    def _check(self, stage_name: str) -> None:
-        if stage_state(self.instance, self.root, self.batch, stage_name).problem is None:
-            return
-        target = self._target(stage_name)
-        for result in self._results(stage_name):
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(stage_name), check_name=str(result.check_name), passed=result.passed,
-                metadata=result.metadata, target_materialization_data=target, severity=result.severity,
-                description=result.description, blocking=result.check_name in STAGES[stage_name].blocking_checks,
-                partition=self.batch.key,
-            )  # fmt: skip
-            self._report(evaluation)
-            if not result.passed:
-                warns = result.severity == dg.AssetCheckSeverity.WARN
-                listed = self.outcome.warnings if warns else self.outcome.rejected
-                listed.append(result.description or str(result.check_name))
-
-    def _report(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        """Report an evaluation without a run.
-
-        Dagster 1.13 keeps one such evaluation of a check and partition: a later one goes under an id that is no run's.
-        """
-        known = self.instance.event_log_storage.get_asset_check_execution_history(
-            evaluation.asset_check_key, limit=1, partition_filter=PartitionKeyFilter(key=self.batch.key)
-        )
-        if not known:
-            self.instance.report_runless_asset_event(evaluation)
-            return
-        event = dg.DagsterEvent(
-            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
-            event_specific_data=evaluation,
-            job_name=RUNLESS_JOB_NAME,
-        )
-        self.instance.report_dagster_event(event, run_id=self.evaluation_id)
-
-    def _target(self, stage_name: str) -> AssetCheckEvaluationTargetMaterializationData:
-        asked = AssetRecordsFilter(asset_key=dg.AssetKey(stage_name), asset_partitions=[self.batch.key])
-        (record,) = self.instance.fetch_materializations(asked, limit=1).records
-        return AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
-
-    def _results(self, stage_name: str) -> Iterator[dg.AssetCheckResult]:
-        """Evaluate a stage's checks by the very definitions that runs use."""
-        resource = DataRootResource(path=str(self.root.path))
-        for definition in CHECKS:
-            if dg.AssetKey(stage_name) not in {key.asset_key for key in definition.check_keys}:
-                continue
-            with dg.build_asset_context(instance=self.instance, partition_key=self.batch.key) as context:
-                try:
-                    yield from cast("Iterator[dg.AssetCheckResult]", definition(context, data_root=resource))
-                except dg.Failure as failure:
-                    raise UserError(failure.description or f"the checks of {stage_name} failed") from None
-
-
-@contextmanager
-def held_batch(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Iterator[None]:
-    """Hold a batch's lock without a run; raises `UserError` when a run works on the batch."""
-
-    def run_is_over(run_id: str) -> bool | None:
-        run = instance.get_run_by_id(run_id)
-        return None if run is None else run.is_finished
-
-    path, name = root.batch(batch).lock, f"adopt-{uuid.uuid4().hex[:8]}"
-    acquire_batch(path, batch=batch.key, run_id=name, owner_pid=os.getpid(), run_is_over=run_is_over)
-    try:
-        yield
-    finally:
-        # What follows is made by a run of this very process, which would wait for its own lock.
-        with suppress(OSError):
-            path.unlink()
 
 
 def _holds(path: Path, data: bytes) -> bool:
