@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import dagster as dg
 import numpy as np
 
 from aivj_assets.cluster.checks import check_clusters
@@ -32,7 +31,6 @@ from aivj_assets.contracts.profile import PackProfile
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, LineageDir, sha256_file
 from aivj_assets.orchestration.file_lock import held_lock
-from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.lineage_labels import update_labels
 from aivj_assets.orchestration.lineage_store import (
     Lineage,
@@ -44,7 +42,6 @@ from aivj_assets.orchestration.lineage_store import (
     stage,
 )
 from aivj_assets.orchestration.profile import batch_card
-from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 
 # A major of 130,000 presets takes a minute.
 LINEAGE_TIMEOUT_S = 900.0
@@ -88,7 +85,6 @@ def preset_shas(root: DataRoot, batch: BatchKey, preset_ids: list[str]) -> list[
 class Joining:
     """A batch on its way into its lineage."""
 
-    instance: dg.DagsterInstance
     root: DataRoot
     folder: LineageDir
     batch: BatchKey
@@ -160,7 +156,7 @@ class Joining:
     def _begins_anew(self, former: Lineage) -> str | None:
         """Return why the lineage begins again with this batch, None when it goes on.
 
-        Raises `UserError` for another model while an accepted batch carries the lineage's.
+        Raises `UserError` for another model while another batch carries the lineage's.
         """
         card, choice = self.embeddings.meta.card, self.choice
         if card != former.facts.card:
@@ -168,8 +164,8 @@ class Joining:
             if holder is not None:
                 raise UserError(
                     f"Batch {self.batch} was embedded by {card.name}, lineage '{former.name}' by "
-                    f"{former.facts.card.name} (accepted batch {holder} carries that): rows of two models never mix. "
-                    'Embed the batch with the lineage\'s model, or give its pack a lineage of its own ("lineage" in '
+                    f"{former.facts.card.name} (batch {holder} carries that): rows of two models never mix. Embed the "
+                    'batch with the lineage\'s model, or give its pack a lineage of its own ("lineage" in '
                     "aivj-pack.json)."
                 )
             return f"batch {self.batch} came with another model than {former.facts.card.name}"
@@ -185,9 +181,10 @@ class Joining:
         return None
 
     def _card_holder(self, former: Lineage) -> str | None:
-        """Return another accepted batch of the lineage that carries its card.
+        """Return another batch of the lineage that carries its card, accepted or not at this moment.
 
-        A pack whose frozen card a person replaced goes over to the new one batch by batch: its own do not count.
+        One that is being made again is not accepted for a while, and a lineage does not end for that. A pack whose
+        frozen card a person replaced goes over to the new one batch by batch: its own do not count.
         """
         frozen = PackProfile.of_pack(self.root, self.batch.pack).embedding
         goes_over = frozen is not None and frozen.card == self.embeddings.meta.card
@@ -195,8 +192,7 @@ class Joining:
             other = BatchKey.parse(key)
             if other == self.batch or (goes_over and other.pack == self.batch.pack):
                 continue
-            carries = batch_card(self.root, other) == former.facts.card
-            if carries and acceptance_problem(self.instance, self.root, other, PUBLISHED_STAGE) is None:
+            if batch_card(self.root, other) in (None, former.facts.card):
                 return key
         return None
 

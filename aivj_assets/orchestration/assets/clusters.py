@@ -65,8 +65,8 @@ def clusters(
         embeddings = load_embeddings(step.folder)
         settings = PackSettings.of_pack(root, step.batch.pack)
         joined = Joining(
-            context.instance, root, lineage_of(root, step.batch.pack), step.batch, embeddings,
-            chosen(config, settings.clusters), context.log.info,
+            root, lineage_of(root, step.batch.pack), step.batch, embeddings, chosen(config, settings.clusters),
+            context.log.info,
         ).join()  # fmt: skip
         facts = joined.lineage.facts
         known = " as it was: the batch is in it with these presets and rows" if joined.act is None else ""

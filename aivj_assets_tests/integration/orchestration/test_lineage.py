@@ -7,11 +7,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pytest
 from rich.console import Console
@@ -40,9 +39,8 @@ COUNT = 40
 class Library:
     """Batches of presets of known styles in a data root; each joins when it is told to."""
 
-    def __init__(self, root: DataRoot, instance: dg.DagsterInstance) -> None:
+    def __init__(self, root: DataRoot) -> None:
         self.root = root
-        self.instance = instance
 
     def add(self, key: str, ids: list[str], rows: np.ndarray[Any, Any], *, weights: str = "0") -> BatchKey:
         """Write a batch up to its embeddings; the content of preset `x` is the same in every batch."""
@@ -66,7 +64,7 @@ class Library:
     def join(self, batch: BatchKey, **choice: Any) -> JoinedBatch:
         folder = lineage_of(self.root, batch.pack)
         embeddings = load_embeddings(self.root.batch(batch))
-        return Joining(self.instance, self.root, folder, batch, embeddings, ClusterChoice(**choice)).join()
+        return Joining(self.root, folder, batch, embeddings, ClusterChoice(**choice)).join()
 
     def lineage(self, name: str = "main") -> Lineage:
         opened = Lineage.open(self.root.lineage(name))
@@ -80,15 +78,9 @@ class Library:
         return perform(self.root, LineageActConfig(act=act, reason="a test", **more))
 
 
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
-        yield made
-
-
 @pytest.fixture
-def library(tmp_path: Path, instance: dg.DagsterInstance) -> Library:
-    return Library(DataRoot(tmp_path / "root"), instance)
+def library(tmp_path: Path) -> Library:
+    return Library(DataRoot(tmp_path / "root"))
 
 
 def five(library: Library) -> list[BatchKey]:
@@ -328,6 +320,23 @@ def test_rows_that_cannot_be_clustered_leave_the_lineage_as_it_is(library: Libra
     assert library.lineage().facts.number == 1
 
 
+def test_another_model_is_refused_with_both_named_whatever_becomes_of_the_batches(library: Library) -> None:
+    first = library.styles("lib-2k", "a", [0] * 40 + [1] * 40, seed=1)
+    library.join(first, k=2)
+    other = library.add("lib-15k", names("b", 40), style_rows([0] * 40, seed=2), weights="1")
+    said = r"test-weights, weights 11111111.* lineage 'main' by .*weights 00000000.*batch lib-2k carries that"
+    with pytest.raises(UserError, match=said):
+        library.join(other)
+    # Nor when that batch's folder is lost: its ids are published.
+    shutil.rmtree(library.root.batch(first).path)
+    with pytest.raises(UserError, match=said):
+        library.join(other)
+    assert library.lineage().facts.number == 1
+    # The only batch of a lineage may change its model: ids count on.
+    alone = library.add("lib-2k", names("a", 80), style_rows([0] * 40 + [1] * 40, seed=1), weights="1")
+    assert library.join(alone, k=2).lineage.version.state.numbers.tolist() == [2, 3]
+
+
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("head.json", lambda path: path.write_text("{", encoding="utf-8"), "is not JSON.*mend it"),
     (
@@ -362,11 +371,11 @@ def test_killed_at_any_write_the_same_join_gives_the_same_version(library: Libra
     library.join(first, k=4)
     start = library.root.path
     shutil.copytree(start, tmp_path / "undisturbed")
-    whole = Library(DataRoot(tmp_path / "undisturbed"), library.instance)
+    whole = Library(DataRoot(tmp_path / "undisturbed"))
     whole.join(second, k=4)
     seen = set()
     for number in range(1, 40):
-        copy = Library(DataRoot(tmp_path / f"killed{number}"), library.instance)
+        copy = Library(DataRoot(tmp_path / f"killed{number}"))
         shutil.copytree(start, copy.root.path)
         if not _killed_at_write(copy, second, number):
             break
