@@ -113,11 +113,6 @@ class ClusterLabels(ContractFile):
             content[part] = {key: content[part][key] for key in sorted(content[part], key=_id_order)}
         return content
 
-    def name_of(self, cluster_id: str) -> str:
-        """Return what a person calls the cluster: `c07 tunnel`, or the id alone where there is no label."""
-        entry = self.labels.get(cluster_id)
-        return f"{cluster_id} {entry.label}" if entry else cluster_id
-
 
 def _is_cluster_id(text: str) -> bool:
     return len(text) >= 3 and text[0] == "c" and text[1:].isascii() and text[1:].isdigit()

@@ -22,7 +22,6 @@ from aivj_assets.orchestration.stages import STAGES, ancestors, content_version
 
 # The history of checks is not public API; the contract test in integration/ notices when it changes.
 INPUTS_METADATA = "aivj/inputs"
-_REJECTED = "it is rejected by"
 
 
 @dataclass(frozen=True)
@@ -84,19 +83,20 @@ def latest_verdict(instance: dg.DagsterInstance, stage: str, check: str, partiti
 
 def _check_problem(
     instance: dg.DagsterInstance, stage: str, partition: str, storage_id: int, without: Collection[str]
-) -> str | None:
+) -> tuple[str | None, bool]:
+    """Return what is wrong with the results of a stage's checks, None when all passed, and whether one did not pass."""
     failed = []
     for name in STAGES[stage].blocking_checks:
         if name in without:
             continue
         verdict = latest_verdict(instance, stage, name, partition)
         if verdict is None or verdict[1] != storage_id:
-            return f"its check '{name}' has no result for the current materialisation; run the checks of {stage}"
+            return f"its check '{name}' has no result for the current materialisation; run the checks of {stage}", False
         if not verdict[0]:
             failed.append(name)
     if failed:
-        return f"{_REJECTED} {', '.join(failed)}; see the checks of {stage} for values and what to try"
-    return None
+        return f"it is rejected by {', '.join(failed)}; see the checks of {stage} for values and what to try", True
+    return None, False
 
 
 def stage_state(
@@ -111,9 +111,7 @@ def stage_state(
         return StageState(stage, None, f"it is not materialised; materialise {stage} first")
     storage_id, materialization = found
     version = data_version_of(materialization)
-    problem = _check_problem(instance, stage, batch.key, storage_id, without)
-    if problem is not None and problem.startswith(_REJECTED):
-        return StageState(stage, version, problem, rejected=True)
+    problem, rejected = _check_problem(instance, stage, batch.key, storage_id, without)
     if problem is None:
         made_from = recorded_inputs(materialization)
         for name in STAGES[stage].inputs:
@@ -127,7 +125,7 @@ def stage_state(
                 problem = f"its files have changed since they were materialised; materialise {stage} again"
         except UserError as error:
             problem = str(error)
-    return StageState(stage, version, problem)
+    return StageState(stage, version, problem, rejected)
 
 
 def batch_states(

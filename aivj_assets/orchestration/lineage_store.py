@@ -136,16 +136,16 @@ class Lineage:
             yield facts
             facts = None if facts.parent is None else load_facts(self.folder, facts.parent)
 
+    def _after(self, number: int) -> Iterator[LineageVersion]:
+        return takewhile(lambda facts: facts.number > number, self.history())
+
     def had_major_after(self, number: int) -> bool:
         """Whether a version later than this one re-fitted the lineage or began it anew."""
-        return any(
-            facts.kind in {"major", "anew"} for facts in takewhile(lambda one: one.number > number, self.history())
-        )
+        return any(facts.kind in {"major", "anew"} for facts in self._after(number))
 
     def ids_changed_after(self, number: int) -> bool:
         """Whether a version later than this one changed a published id, or began the lineage anew."""
-        later = takewhile(lambda one: one.number > number, self.history())
-        return any(facts.changed or facts.kind == "anew" for facts in later)
+        return any(facts.changed or facts.kind == "anew" for facts in self._after(number))
 
     def parent(self) -> Lineage | None:
         """Return the version before."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -234,14 +235,15 @@ def publish(root: DataRoot, made: Publication) -> str:
     contents: tuple[ContractFile, ...] = (
         build_policy(made.pack, utc_now()), made.clusters, made.index.v0, made.index.v1,
     )  # fmt: skip
+    plain = [content.to_json() for content in contents]
     digest = hashlib.sha256()
-    for content in contents:
-        plain = {name: value for name, value in content.to_json().items() if name != "generatedAt"}
-        digest.update(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
+    for content in plain:
+        timeless = {name: value for name, value in content.items() if name != "generatedAt"}
+        digest.update(json.dumps(timeless, sort_keys=True, separators=(",", ":")).encode())
     told = digest.hexdigest()
     files = {
-        path: {**content.to_json(), "publication": told}
-        for path, content in zip(root.published_files(made.pack), contents, strict=True)
+        path: {**content, "publication": told}
+        for path, content in zip(root.published_files(made.pack), plain, strict=True)
     }
     if not all(_says(path, told) for path in files):
         write_json_files(files)
@@ -251,7 +253,7 @@ def publish(root: DataRoot, made: Publication) -> str:
     return total.hexdigest()
 
 
-def _says(path: Any, publication_digest: str) -> bool:
+def _says(path: Path, publication_digest: str) -> bool:
     """Whether a published file is of this very publication."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -192,8 +192,3 @@ def test_a_file_that_was_changed_by_hand_is_refused_with_the_place(
     with pytest.raises(UserError, match=problem) as error:
         ClusterLabels.load(path)
     assert str(path) in str(error.value)
-
-
-def test_a_cluster_is_named_with_its_id() -> None:
-    assert first_labels().name_of("c07") == "c07 tunnel"
-    assert first_labels().name_of("c01") == "c01"
