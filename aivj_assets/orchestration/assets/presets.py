@@ -9,6 +9,7 @@ from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.lineage_store import lineage_of, require_not_removed
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import counts_table
+from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.packs.validate import validate_batch
@@ -25,6 +26,7 @@ def presets(context: dg.AssetExecutionContext, data_root: DataRootResource) -> d
     with batch_step(context, root, "presets") as step:
         # Before hours are spent on what its lineage will refuse.
         require_not_removed(lineage_of(root, step.batch.pack), step.batch)
+        require_not_waiting(context.instance, root, step.batch.pack)
         _, report = validate_batch(root, step.batch)
         report.save_if_changed(step.folder.presets_report)
         copies = sum(len(ids) - 1 for ids in report.duplicates.values())
