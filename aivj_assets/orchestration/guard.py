@@ -8,13 +8,20 @@ own inputs, and its files unchanged since.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import dagster as dg
 from dagster import AssetKey, AssetRecordsFilter
 from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.instance.utils import RUNLESS_JOB_NAME
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
@@ -22,6 +29,8 @@ from aivj_assets.orchestration.stages import STAGES, ancestors, content_version
 
 # The history of checks is not public API; the contract test in integration/ notices when it changes.
 INPUTS_METADATA = "aivj/inputs"
+ProblemKind = Literal["missing", "unchecked", "rejected", "stale"]
+_EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,83 @@ class StageState:
     problem: str | None
     rejected: bool = False
     """Whether a check judged it and did not pass it; else it is only unfinished or stale."""
+    kind: ProblemKind | None = None
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """A partition's latest materialisation as it was recorded."""
+
+    storage_id: int
+    event: dg.AssetMaterialization
+    run_id: str | None
+    """None where no run made it (it was adopted)."""
+    at_epoch_s: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a check last said about a partition, and which materialisation it judged."""
+
+    passed: bool
+    target_storage_id: int
+    at_epoch_s: float
+    run_id: str | None
+    """None where no run made it (it was adopted)."""
+    description: str | None
+    metadata: Mapping[str, Any]
+    """Values without Dagster's types."""
+
+
+@dataclass
+class _Look:
+    """Records that were read once in this look at the storage."""
+
+    materializations: dict[tuple[str, str], Materialization | None] = field(default_factory=dict)
+    evaluations: dict[tuple[str, str, str], Evaluation | None] = field(default_factory=dict)
+    partitions: set[str] = field(default_factory=set)
+    versions: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+_LOOK: ContextVar[_Look | None] = ContextVar("aivj_look", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Read each record and hash each file at most once inside the block: 130 batches then take seconds.
+
+    For whoever only shows what is; what changes meanwhile is not seen. A look inside another one is that one.
+    """
+    token = _LOOK.set(_LOOK.get() or _Look())
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
+def materialization_record(instance: dg.DagsterInstance, stage: str, partition: str) -> Materialization | None:
+    """Return a partition's latest materialisation with its run and time, or None."""
+    look, key = _LOOK.get(), (stage, partition)
+    if look is not None and key in look.materializations:
+        return look.materializations[key]
+    records = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=AssetKey(stage), asset_partitions=[partition]), limit=1
+    ).records
+    event = records[0].asset_materialization if records else None
+    found = None
+    if event is not None:
+        found = Materialization(records[0].storage_id, event, records[0].run_id or None, records[0].timestamp)
+    if look is not None:
+        look.materializations[key] = found
+    return found
 
 
 def latest_materialization(
     instance: dg.DagsterInstance, stage: str, partition: str
 ) -> tuple[int, dg.AssetMaterialization] | None:
     """Return the storage id and the event of a partition's latest materialisation."""
-    records = instance.fetch_materializations(
-        AssetRecordsFilter(asset_key=AssetKey(stage), asset_partitions=[partition]), limit=1
-    ).records
-    if not records or records[0].asset_materialization is None:
-        return None
-    return records[0].storage_id, records[0].asset_materialization
+    found = materialization_record(instance, stage, partition)
+    return None if found is None else (found.storage_id, found.event)
 
 
 def data_version_of(materialization: dg.AssetMaterialization) -> str | None:
@@ -61,24 +135,77 @@ def recorded_inputs(materialization: dg.AssetMaterialization) -> dict[str, str]:
     return {str(name): str(version) for name, version in data.items()} if isinstance(data, dict) else {}
 
 
-def latest_verdict(instance: dg.DagsterInstance, stage: str, check: str, partition: str) -> tuple[bool, int] | None:
-    """Return (passed, storage id of the materialisation it judged) of a check's latest evaluation, or None.
+def latest_evaluation(instance: dg.DagsterInstance, stage: str, check: str, partition: str) -> Evaluation | None:
+    """Return a check's latest evaluation that names the materialisation it judged, or None.
 
     Evaluations only: Dagster also keeps a row for each check that a run planned, and a run that fails before its checks
     begin must not take an earlier verdict away.
     """
+    look, key = _LOOK.get(), (stage, check, partition)
+    if look is None:
+        return _latest_evaluation(instance, stage, check, partition)
+    if partition not in look.partitions:
+        _look_at_checks(instance, partition, look)
+    if key not in look.evaluations:
+        look.evaluations[key] = _latest_evaluation(instance, stage, check, partition)
+    return look.evaluations[key]
+
+
+def _latest_evaluation(instance: dg.DagsterInstance, stage: str, check: str, partition: str) -> Evaluation | None:
     records = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(AssetKey(stage), check),
         limit=1,
-        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        status=_EVALUATED,
         partition_filter=PartitionKeyFilter(key=partition),
     )
-    event = records[0].event.dagster_event if records and records[0].event is not None else None
-    if event is None:
+    return _evaluation(records[0]) if records else None
+
+
+def _look_at_checks(instance: dg.DagsterInstance, partition: str, look: _Look) -> None:
+    """Read the latest records of all checks of a partition at once; those that are only planned are asked for later."""
+    keys = {
+        (stage.name, check): dg.AssetCheckKey(AssetKey(stage.name), check)
+        for stage in STAGES.values()
+        for check in (*stage.blocking_checks, *stage.warning_checks)
+    }
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        list(keys.values()), PartitionKeyFilter(key=partition)
+    )
+    for (stage, check), key in keys.items():
+        record = found.get(key)
+        if record is None or record.status in _EVALUATED:
+            look.evaluations[stage, check, partition] = None if record is None else _evaluation(record)
+    look.partitions.add(partition)
+
+
+def _evaluation(record: AssetCheckExecutionRecord) -> Evaluation | None:
+    entry = record.event
+    event = entry.dagster_event if entry is not None else None
+    if entry is None or event is None:
         return None
     evaluation = event.asset_check_evaluation_data
     target = evaluation.target_materialization_data
-    return None if target is None else (evaluation.passed, target.storage_id)
+    if target is None:
+        return None
+    run_id = None if event.job_name == RUNLESS_JOB_NAME else record.run_id or None
+    metadata = {name: value.value for name, value in evaluation.metadata.items()}
+    return Evaluation(evaluation.passed, target.storage_id, entry.timestamp, run_id, evaluation.description, metadata)
+
+
+def latest_verdict(instance: dg.DagsterInstance, stage: str, check: str, partition: str) -> tuple[bool, int] | None:
+    """Return (passed, storage id of the materialisation it judged) of a check's latest evaluation, or None."""
+    found = latest_evaluation(instance, stage, check, partition)
+    return None if found is None else (found.passed, found.target_storage_id)
+
+
+def _version_now(root: DataRoot, batch: BatchKey, stage: str) -> str:
+    """Return the content version of a stage's files as they are; in one look they are hashed once."""
+    look, key = _LOOK.get(), (batch.key, stage)
+    if look is None:
+        return content_version(root, batch, STAGES[stage])
+    if key not in look.versions:
+        look.versions[key] = content_version(root, batch, STAGES[stage])
+    return look.versions[key]
 
 
 def _check_problem(
@@ -108,10 +235,11 @@ def stage_state(
     """
     found = latest_materialization(instance, stage, batch.key)
     if found is None:
-        return StageState(stage, None, f"it is not materialised; materialise {stage} first")
+        return StageState(stage, None, f"it is not materialised; materialise {stage} first", kind="missing")
     storage_id, materialization = found
     version = data_version_of(materialization)
     problem, rejected = _check_problem(instance, stage, batch.key, storage_id, without)
+    kind: ProblemKind | None = "rejected" if rejected else "unchecked" if problem is not None else None
     if problem is None:
         made_from = recorded_inputs(materialization)
         for name in STAGES[stage].inputs:
@@ -121,11 +249,11 @@ def stage_state(
                 break
     if problem is None:
         try:
-            if content_version(root, batch, STAGES[stage]) != version:
+            if _version_now(root, batch, stage) != version:
                 problem = f"its files have changed since they were materialised; materialise {stage} again"
         except UserError as error:
             problem = str(error)
-    return StageState(stage, version, problem, rejected)
+    return StageState(stage, version, problem, rejected, kind or (None if problem is None else "stale"))
 
 
 def batch_states(
