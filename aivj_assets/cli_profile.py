@@ -1,4 +1,4 @@
-"""`aivj profile`: what is frozen for a pack, and how a person replaces it."""
+"""`aivj profile`: what is frozen for a lineage, and how a person replaces it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from aivj_assets.layout import BatchKey
 
 
 def profile(
-    pack: Annotated[str, typer.Argument(help="Name of the pack.")],
+    pack: Annotated[str, typer.Argument(help="A pack, for its lineage; or the name of a lineage.")],
     refreeze: Annotated[
         str | None,
-        typer.Option("--refreeze", help="Make the model card of this batch's embeddings the pack's; needs --reason."),
+        typer.Option(
+            "--refreeze",
+            help="Make the pixel parameters and the model card of this batch the lineage's; needs --reason.",
+        ),
     ] = None,
-    reason: Annotated[
-        str | None, typer.Option("--reason", help="Why the card is replaced; kept in the history.")
-    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in the history.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: RootOption = None,
 ) -> None:
-    """Show which embedding model a pack is frozen to and which batch carries which; --refreeze replaces it."""
+    """Show what a lineage is frozen to and which batch carries what; --refreeze replaces it."""
     from aivj_assets.orchestration.profile import profile_and_report
 
     if reason is not None and refreeze is None:
@@ -35,7 +36,5 @@ def profile(
 
 def _batch_of(pack: str, name: str) -> BatchKey:
     """Return the batch that `name` means: its whole key, or for a split pack its last part (`batch-0002`)."""
-    batch = BatchKey.parse(name if name == pack or "/" in name else f"{pack}/{name}")
-    if batch.pack != pack:
-        raise UserError(f"Batch {batch} is not of pack '{pack}'.")
-    return batch
+    short = name.startswith("batch-")
+    return BatchKey.parse(f"{pack}/{name}" if short else name)

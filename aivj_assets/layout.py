@@ -32,6 +32,8 @@ LOCK_NAME = ".batch-lock.json"
 
 _REPLACED_BATCHES_NAME = ".batches.old"
 _HEAD_NAME = "head.json"
+_REPORT_NAME = "presets-report.json"
+_BLACKLIST_NAME = "quality-blacklist.json"
 _PACK_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_PATTERN = re.compile(r"batch-[0-9]{4,}")
 _WINDOWS_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
@@ -154,6 +156,21 @@ class DataRoot:
         return self.path / ".dagster"
 
     @property
+    def execution_status(self) -> Path:
+        """`EXECUTION_STATUS.local.md`: the diary, a section a batch; a person writes around them."""
+        return self.path / "EXECUTION_STATUS.local.md"
+
+    @property
+    def todos(self) -> Path:
+        """`TODOS.local.md`: a line a batch; a person writes around them."""
+        return self.path / "TODOS.local.md"
+
+    @property
+    def diary_lock(self) -> Path:
+        """The lock under which the diary is changed."""
+        return self.path / ".aivj" / "diary.lock"
+
+    @property
     def embedding_cache_dir(self) -> Path:
         """`.aivj/embeddings`: vectors of frames by their content, shared by all packs; may be deleted at any time."""
         return self.path / ".aivj" / "embeddings"
@@ -200,13 +217,22 @@ class DataRoot:
         folder = self.artifacts_dir / batch.pack
         return BatchDir(folder / batch.batch if batch.batch else folder)
 
-    def profile(self, pack: str) -> Path:
-        """Return the path of `profile.json`: what is frozen for all batches of a pack."""
-        return self.artifacts_dir / check_pack_name(pack) / "profile.json"
+    def run_manifest(self, pack: str) -> Path:
+        """Return the path of `run-manifest.json`: every preset of the pack's accepted batches and how it came out."""
+        return self.artifacts_dir / check_pack_name(pack) / "run-manifest.json"
 
-    def profile_lock(self, pack: str) -> Path:
-        """Return the path of the lock under which a pack's profile is changed."""
-        return self.artifacts_dir / check_pack_name(pack) / ".profile.lock"
+    def quality_blacklist(self, pack: str) -> Path:
+        """Return the path of `quality-blacklist.json`: presets of the pack that failed for good."""
+        return self.artifacts_dir / check_pack_name(pack) / _BLACKLIST_NAME
+
+    def find_quality_blacklists(self) -> dict[str, Path]:
+        """Return {pack: its `quality-blacklist.json`} of the packs that have one, sorted."""
+        found = sorted(self.artifacts_dir.glob(f"*/{_BLACKLIST_NAME}"))
+        return {path.parent.name: path for path in found if _is_pack_name(path.parent.name)}
+
+    def gate_report(self, suffix: str) -> Path:
+        """Return the path of `gates.json` or `gates.html`: which batch stands where, over all packs."""
+        return self.artifacts_dir / f"gates{suffix}"
 
     def search_page(self, pack: str, stem: str) -> Path:
         """Return the path of the page that shows what a search found, `artifacts/aivj/<pack>/search/<stem>.html`."""
@@ -264,6 +290,16 @@ class DataRoot:
                 continue
         return sorted(found, key=lambda batch: batch.key)
 
+    def find_made_batches(self) -> list[BatchKey]:
+        """Return the batches that have artifacts, whether or not their manifests are still there, sorted by key."""
+        reports = [path for place in ("*", "*/batch-*") for path in self.artifacts_dir.glob(f"{place}/{_REPORT_NAME}")]
+        parts = [path.parent.relative_to(self.artifacts_dir).parts for path in reports]
+        found = [BatchKey(*names) for names in parts if _is_pack_name(names[0])]
+        return sorted(
+            (batch for batch in found if batch.batch is None or _BATCH_PATTERN.fullmatch(batch.batch)),
+            key=lambda batch: batch.key,
+        )
+
     def find_locks(self) -> list[Path]:
         """Return the lock files of all batches. Frame folders, a hundred thousand in a large batch, are not walked."""
         return sorted(path for place in ("*", "*/batch-*") for path in self.artifacts_dir.glob(f"{place}/{LOCK_NAME}"))
@@ -308,7 +344,7 @@ class BatchDir:
     @property
     def presets_report(self) -> Path:
         """What validation found, preset by preset."""
-        return self.path / "presets-report.json"
+        return self.path / _REPORT_NAME
 
     @property
     def frames_index(self) -> Path:
@@ -438,6 +474,16 @@ class LineageDir:
     def removed(self) -> Path:
         """`removed.json`: batches that a person took out."""
         return self.path / "removed.json"
+
+    @property
+    def profile(self) -> Path:
+        """`profile.json`: model card and pixel parameters that all batches of the lineage share."""
+        return self.path / "profile.json"
+
+    @property
+    def profile_lock(self) -> Path:
+        """The lock under which the profile is changed."""
+        return self.path / ".profile.lock"
 
     @property
     def lock(self) -> Path:

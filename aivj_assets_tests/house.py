@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from aivj_assets.contracts.embeddings import Embeddings, save_embeddings
 from aivj_assets.contracts.manifest import Manifest
-from aivj_assets.contracts.profile import PackProfile
+from aivj_assets.contracts.profile import LineageProfile
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.assets.clusters import clusters
 from aivj_assets.orchestration.assets.presets import presets
@@ -57,19 +57,22 @@ class House:
     ) -> dg.ExecuteInProcessResult:
         """Run the batch from its presets to its record, with a model of these weights."""
         self.weights, self.left_out = weights * 64, left_out or {}
-        return self._materialize(dg.AssetSelection.assets(*STAGES), batch.key)
+        return self.materialize(dg.AssetSelection.assets(*STAGES), batch.key)
 
     def make(self, batch: BatchKey, stage: str, *, checks: bool) -> dg.ExecuteInProcessResult:
         """Materialise one stage alone, with or without its checks."""
         selection = dg.AssetSelection.assets(stage)
-        return self._materialize(selection if checks else selection.without_checks(), batch.key)
+        return self.materialize(selection if checks else selection.without_checks(), batch.key)
 
     def publish(self, pack: str) -> dg.ExecuteInProcessResult:
-        return self._materialize(dg.AssetSelection.assets("publication"), pack)
+        return self.materialize(dg.AssetSelection.assets("publication"), pack)
 
-    def _materialize(self, selection: dg.AssetSelection, partition: str) -> dg.ExecuteInProcessResult:
+    def materialize(
+        self, selection: dg.AssetSelection, partition: str, tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             self._assets, selection=selection, partition_key=partition, instance=self.instance, raise_on_error=False,
+            tags=dict(tags or {}),
             resources={"data_root": DataRootResource(path=str(self.root.path))},
         )  # fmt: skip
 
@@ -79,11 +82,11 @@ class House:
     def accepted(self, batch: BatchKey) -> bool:
         return acceptance_problem(self.instance, self.root, batch, "run_record") is None
 
-    def profile(self, pack: str = "big") -> PackProfile:
-        return PackProfile.of_pack(self.root, pack)
+    def profile(self, lineage: str = "main") -> LineageProfile:
+        return LineageProfile.of(self.root.lineage(lineage))
 
-    def frozen_weights(self, pack: str = "big") -> str:
-        frozen = self.profile(pack).embedding
+    def frozen_weights(self) -> str:
+        frozen = self.profile().embedding
         assert frozen is not None
         return frozen.card.weights_sha256[0]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aivj_assets.contracts.embeddings import Embeddings, ModelCard, differing_fields
+from aivj_assets.contracts.embeddings import Embeddings
 from aivj_assets.contracts.findings import Finding
 from aivj_assets.contracts.frames_index import BLACK_MAX_LUMA, FailedRecord, OkRecord
 from aivj_assets.contracts.gates import OK_RATE
-from aivj_assets.contracts.profile import FrozenCard
 from aivj_assets.embed.quality import effective_dimension
 
 UNIT_NORM_TOLERANCE = 1e-4
@@ -24,7 +23,6 @@ Measured on real presets, three frames each, least and median of random draws: t
 8 rows, 23 and 25 from 60, and 37 from 300; networks with random weights, OpenCLIP's ViT-B-32 and a small one, give
 1.7 to 2.2 from 38 to 400 rows.
 """
-FROZEN_CARD = "frozen_card"
 _BLOCK_VALUES = 2**22
 
 
@@ -133,46 +131,6 @@ def check_collapse(embeddings: Embeddings) -> Finding:
     if not passed:
         detail += "; are the weights trained, and do the frames differ?"
     return Finding(name, passed, detail, "warning", {"effective_dimension": dimension})
-
-
-def check_frozen_card(card: ModelCard, batch: str, frozen: FrozenCard | None, held_by: str | None) -> Finding:
-    """Check that a batch's card is its pack's frozen one: `frozen_card`.
-
-    `held_by` names another batch of the pack whose rows carry the frozen card; without one no rows could mix, and the
-    batch's card takes its place once the batch is accepted.
-    """
-    name, pack = FROZEN_CARD, batch.partition("/")[0]
-    if frozen is None:
-        told = f"pack {pack} has no frozen card yet; this batch's, {card.name}, is frozen once the batch is accepted"
-        return Finding(name, True, told)
-    if frozen.card == card:
-        return Finding(name, True, f"the card is the pack's: {card.name}, frozen by {frozen.batch}")
-    fields = "; ".join(_differences(frozen.card, card))
-    differs = f"pack {pack} is frozen to {frozen.card.name} (by {frozen.batch}), this batch is {card.name} ({fields})"
-    if held_by is None:
-        return Finding(
-            name, True, f"{differs}; no other accepted batch carries the frozen card, so that this one takes its place"
-        )
-    return Finding(
-        name,
-        False,
-        f"{differs}, and {held_by} carries the frozen card. Embed {batch} with the frozen model, or make its card the "
-        f'pack\'s: aivj profile {pack} --refreeze {batch} --reason "..." and embed the other batches again',
-    )
-
-
-def _differences(one: ModelCard, other: ModelCard) -> Iterator[str]:
-    """Yield `field: value in one -> in the other` where two cards differ; long values are cut."""
-    for field, pair in differing_fields(one, other).items():
-        left, right = (value if isinstance(value, dict) else {"": value} for value in pair)
-        for name in {**left, **right}:
-            if left.get(name) != right.get(name):
-                values = " -> ".join(_cut(str(side.get(name))) for side in (left, right))
-                yield f"{field}{f'.{name}' if name else ''}: {values}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:12]}.."
 
 
 def _examples(what: str, items: Sequence[str]) -> str:

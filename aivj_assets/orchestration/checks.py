@@ -15,15 +15,17 @@ from aivj_assets.contracts.clusters import Clusters, load_centroids
 from aivj_assets.contracts.embeddings import load_embeddings, read_embedding_ids
 from aivj_assets.contracts.findings import Finding
 from aivj_assets.contracts.frames_index import OkRecord, read_records
+from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.gates import GATES, OK_RATE, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.profile import FROZEN_CARD, PARAMETERS_FROZEN
 from aivj_assets.contracts.style import ENERGIES, StyleIndex
 from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inputs
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.lineage_findings import lineage_findings
 from aivj_assets.orchestration.partitions import BATCHES
-from aivj_assets.orchestration.profile import frozen_card_finding
+from aivj_assets.orchestration.profile import frozen_card_finding, frozen_pixels_finding, known_pixels
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import user_errors
@@ -32,7 +34,11 @@ from aivj_assets.style.index import check_style_index
 CheckResults = Iterator[dg.AssetCheckResult]
 ContractCheck = Callable[[dg.DagsterInstance, DataRoot, BatchKey], Sequence[Finding]]
 DESCRIPTIONS = {
-    "frames": {gate.name: f"{gate.rule} {gate.comparison} {gate.threshold:g}. If not: {gate.remedy}" for gate in GATES},
+    "frames": {
+        **{gate.name: f"{gate.rule} {gate.comparison} {gate.threshold:g}. If not: {gate.remedy}" for gate in GATES},
+        PARAMETERS_FROZEN: "The pixel parameters are the lineage's: pictures of two kinds never mix. If not: render "
+        "the batch with the lineage's, or make its own the lineage's with aivj profile PACK --refreeze BATCH.",
+    },
     "embeddings": {
         "shape": "As many rows as ids, as many columns as the model card says.",
         "finite": "No value is NaN or infinite.",
@@ -40,8 +46,8 @@ DESCRIPTIONS = {
         "unique_ids": "No preset has two rows.",
         "one_row_per_ok_preset": "Every ok preset has a row, or a reason why it was left out; rows / presets of the "
         f"manifest {OK_RATE.comparison} {OK_RATE.threshold:g}. If not: materialise frames again.",
-        "frozen_card": "The model card is the pack's: rows of two models never mix. If not: embed the batch with the "
-        "pack's model, or make its card the pack's with aivj profile PACK --refreeze BATCH.",
+        FROZEN_CARD: "The model card is the lineage's: rows of two models never mix. If not: embed the batch with the "
+        "lineage's model, or make its card the lineage's with aivj profile PACK --refreeze BATCH.",
         "near_black_inputs": "Few of the embedded presets are black. A warning: look at the contact sheet of frames.",
         "collapse": "Rows differ in many directions (effective dimension). A warning: are the weights trained, and do "
         "the frames differ?",
@@ -85,9 +91,12 @@ def _specs(stage: str) -> list[dg.AssetCheckSpec]:
         ]
 
 
-@dg.multi_asset_check(name="frames_gates", specs=_specs("frames"))
+_FRAMES_SPECS = _specs("frames")
+
+
+@dg.multi_asset_check(name="frames_gates", specs=_FRAMES_SPECS)
 def frames_gates(context: dg.AssetCheckExecutionContext, data_root: DataRootResource) -> CheckResults:
-    """Apply every gate to the batch's index and the frames on disk."""
+    """Apply every gate to the batch's index and the frames on disk, and hold its pixel parameters to the lineage's."""
     with user_errors():
         root = data_root.get()
         batch = BatchKey.parse(context.partition_key)
@@ -110,6 +119,13 @@ def frames_gates(context: dg.AssetCheckExecutionContext, data_root: DataRootReso
                 "failure_reasons": dg.MetadataValue.json(figures.failure_reasons),
             },
         )
+    try:
+        pixels = known_pixels(FramesMeta.load(root.batch(batch).frames_meta))
+        frozen = frozen_pixels_finding(context.instance, root, batch, pixels)
+    except UserError as error:
+        frozen = Finding(PARAMETERS_FROZEN, False, str(error))
+    (spec,) = (spec for spec in _FRAMES_SPECS if spec.name == PARAMETERS_FROZEN)
+    yield _result(context, spec, [frozen])
 
 
 def _metadata(value: float | int | str | None) -> Any:

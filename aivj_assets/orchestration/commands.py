@@ -19,11 +19,12 @@ from aivj_assets.contracts.gates import GateVerdict
 from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
+from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
 from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import check_run_can_have_its_model, pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
@@ -34,6 +35,7 @@ from aivj_assets.report.console import (
     read_embedding_progress,
     read_render_progress,
     require_batch,
+    require_pack,
     summarise_batch,
 )
 
@@ -96,6 +98,7 @@ def run_and_report(
             outcome = RunOutcome("", success=True)
             shown.print("Everything is there and current: nothing to do.")
         else:
+            require_not_waiting(instance, root, batch.pack)
             if not options.only or {"frames", "embeddings"} & set(options.only):
                 check_run_can_have_its_model(root, batch.pack, config)
             with run_progress(shown, root, batch) as watch:
@@ -118,12 +121,7 @@ def run_and_report(
 
 def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     """Publish a pack and say what was written; returns the exit status."""
-    check_pack_name(pack)
-    packs = sorted({batch.pack for batch in root.find_batches()})
-    if pack not in packs:
-        raise UserError(
-            f"There is no pack '{pack}' under {root.presets_dir} (known: {', '.join(packs) or 'none yet'})."
-        )
+    require_pack(root, pack)
     log_path = root.dagster_home / "aivj-run.log"
     with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path):
         report_dead_runs(instance, root)

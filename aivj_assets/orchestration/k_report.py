@@ -17,8 +17,7 @@ from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.commands import print_problems, quiet_output
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import run_k_report
-from aivj_assets.orchestration.profile import pack_batches
-from aivj_assets.report.console import progress_bar
+from aivj_assets.report.console import progress_bar, require_pack
 from aivj_assets.report.k_report import print_k_report
 
 _REFRESH_S = 0.5
@@ -28,7 +27,7 @@ def k_report_and_show(
     console: Console, root: DataRoot, pack: str, *, ks: Sequence[int] | None, seed: int | None, as_json: bool
 ) -> int:
     """Make the report of a pack and print it; returns the exit status. Raises `UserError` for an unknown pack."""
-    pack_batches(root, pack)
+    require_pack(root, pack)
     given = {"ks": None if ks is None else list(ks), "seed": seed}
     config = {name: value for name, value in given.items() if value is not None}
     errors = Console(stderr=True)

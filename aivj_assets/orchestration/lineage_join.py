@@ -27,7 +27,7 @@ from aivj_assets.contracts.embeddings import Embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.lineage import LineageBatch, LineageMembers
-from aivj_assets.contracts.profile import PackProfile
+from aivj_assets.contracts.profile import LineageProfile
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, LineageDir, sha256_file
 from aivj_assets.orchestration.file_lock import held_lock
@@ -183,14 +183,15 @@ class Joining:
     def _card_holder(self, former: Lineage) -> str | None:
         """Return another batch of the lineage that carries its card, accepted or not at this moment.
 
-        One that is being made again is not accepted for a while, and a lineage does not end for that. A pack whose
-        frozen card a person replaced goes over to the new one batch by batch: its own do not count.
+        One that is being made again is not accepted for a while, and a lineage does not end for that. Where a person
+        replaced the frozen card by this batch's, the lineage goes over to it batch by batch: none counts.
         """
-        frozen = PackProfile.of_pack(self.root, self.batch.pack).embedding
-        goes_over = frozen is not None and frozen.card == self.embeddings.meta.card
+        frozen = LineageProfile.of(self.folder).embedding
+        if frozen is not None and frozen.card == self.embeddings.meta.card:
+            return None
         for key in former.keys:
             other = BatchKey.parse(key)
-            if other == self.batch or (goes_over and other.pack == self.batch.pack):
+            if other == self.batch:
                 continue
             if batch_card(self.root, other) in (None, former.facts.card):
                 return key

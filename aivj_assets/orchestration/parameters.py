@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import dagster as dg
@@ -11,8 +12,11 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from aivj_assets.contracts.base import first_problem
+from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.profile import LineageProfile
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
+from aivj_assets.layout import DataRoot
 
 _SCALARS: dict[Any, Any] = {bool: bool, int: int, float: float, str: str}
 
@@ -57,3 +61,25 @@ def render_parameters(config: dict[str, Any]) -> RenderParameters:
         return RenderParameters.model_validate(config)
     except ValidationError as error:
         raise UserError(f"Rendering parameters: {first_problem(error)}.") from None
+
+
+def effective_parameters(root: DataRoot, pack: str, given: Mapping[str, Any]) -> RenderParameters:
+    """Return what a run renders with: what it is `given`, else the pack's settings, else what its lineage has frozen.
+
+    So a batch that says nothing is rendered as the others of its lineage are. Raises `UserError`.
+    """
+    settings = PackSettings.of_pack(root, pack)
+    frozen = frozen_settings(root, settings)
+    return render_parameters({**frozen, **_named(settings.render), **_named(given)})
+
+
+def frozen_settings(root: DataRoot, settings: PackSettings) -> dict[str, Any]:
+    """Return the rendering parameters that a pack's lineage has frozen and that a person can set, by contract name."""
+    pixels = LineageProfile.of(root.lineage(settings.lineage)).pixels
+    return {} if pixels is None else pixels.settings
+
+
+def _named(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters by their contract names, so that one given as `warmup_frames` replaces `warmupFrames`."""
+    fields = RenderParameters.model_fields
+    return {(fields[name].alias or name) if name in fields else name: value for name, value in config.items()}

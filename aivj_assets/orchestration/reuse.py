@@ -18,7 +18,7 @@ from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.jobs import batch_job
 from aivj_assets.orchestration.lineage_join import ids_are_current
-from aivj_assets.orchestration.parameters import render_parameters
+from aivj_assets.orchestration.parameters import effective_parameters
 from aivj_assets.orchestration.resources import RendererResource
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import STAGES
@@ -64,7 +64,8 @@ def is_finished(
     if acceptance_problem(instance, root, batch, LAST_STAGE) is not None or not ids_are_current(root, batch):
         return False
     folder = root.batch(batch)
-    parameters = render_parameters(run_config.get("ops", {}).get("frames", {}).get("config", {}))
+    given = run_config.get("ops", {}).get("frames", {}).get("config", {})
+    parameters = effective_parameters(root, batch.pack, given)
     page = (describe or describe_here)(parameters).page
     digest = fingerprint(pixel_parameters(parameters, page))
     records = read_records(folder.frames_index)

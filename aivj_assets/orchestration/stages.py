@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aivj_assets.contracts.gates import GATES
+from aivj_assets.contracts.profile import FROZEN_CARD, PARAMETERS_FROZEN
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot, sha256_file
 
-EMBEDDING_CHECKS = ("shape", "finite", "unit_norm", "unique_ids", "one_row_per_ok_preset", "frozen_card")
+EMBEDDING_CHECKS = ("shape", "finite", "unit_norm", "unique_ids", "one_row_per_ok_preset", FROZEN_CARD)
 EMBEDDING_WARNINGS = ("near_black_inputs", "collapse")
 CLUSTER_CHECKS = (
     "every_preset_assigned_once", "no_empty_cluster", "cluster_ids_legal", "centroids_unit_length",
@@ -41,7 +42,7 @@ _STAGES = (
         "frames",
         ("presets",),
         lambda _root, _batch, folder: (folder.frames_index, folder.frames_meta),
-        tuple(gate.name for gate in GATES),
+        (*(gate.name for gate in GATES), PARAMETERS_FROZEN),
     ),
     Stage(
         "embeddings",

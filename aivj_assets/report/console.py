@@ -18,7 +18,7 @@ from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evalua
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.progress import RenderProgress, WorkProgress
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
 from aivj_assets.report.record import left_out_reasons
 
 
@@ -213,3 +213,14 @@ def require_batch(root: DataRoot, batch: BatchKey) -> None:
             "Make a pack first: aivj pack import SOURCE --pack NAME."
         )
     Manifest.load(root.manifest(batch))
+
+
+def require_pack(root: DataRoot, pack: str) -> list[BatchKey]:
+    """Return a pack's batches; raises `UserError` naming the known packs when it has none."""
+    check_pack_name(pack)
+    batches = root.find_batches()
+    found = [batch for batch in batches if batch.pack == pack]
+    if not found:
+        known = ", ".join(sorted({batch.pack for batch in batches})) or "none yet"
+        raise UserError(f"There is no pack '{pack}' under {root.presets_dir} (known: {known}).")
+    return found

@@ -1,46 +1,87 @@
-"""What `aivj profile` prints: the pack's frozen card, what it was before, and which batch carries which card."""
+"""What `aivj profile` prints: what is frozen for a lineage, what was before, and which batch carries what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aivj_assets.contracts.embeddings import ModelCard
-from aivj_assets.contracts.profile import PackProfile
+from aivj_assets.contracts.profile import Frozen, LineageProfile
 
 
-def print_profile(
-    console: Console, pack: str, profile: PackProfile, rows: Sequence[tuple[str, ModelCard | None, str | None]]
-) -> None:
-    """Print a pack's profile; `rows` are (batch, card of its rows or None, why it is not accepted or None)."""
-    frozen = profile.embedding
-    if frozen is None:
-        text = f"Pack {pack}: no card is frozen yet; the first batch that is accepted to the end freezes its own."
-    else:
-        text = f"Pack {pack}: frozen to {frozen.card.name} by {frozen.batch} ({frozen.frozen_at})"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    table = Table(title="Batches", title_justify="left")
-    for heading in ("batch", "embedded with", "the pack's card", "accepted"):
-        table.add_column(heading, overflow="fold")
-    for batch, card, problem in rows:
-        same = frozen is not None and card == frozen.card
-        table.add_row(
-            escape(batch),
-            "-" if card is None else escape(card.name),
-            "-" if card is None or frozen is None else "[green]yes[/]" if same else "[red]no[/]",
-            "[green]yes[/]" if problem is None else "[red]no[/]",
-        )
-    console.print(table)
+@dataclass(frozen=True)
+class ProfileRow:
+    """One batch: what it carries in a few words (None: not made, or not known), and why it is not accepted, or None."""
+
+    batch: str
+    card: str | None
+    frozen_card: bool
+    pixels: str | None
+    frozen_pixels: bool
+    problem: str | None
+
+
+def print_profile(console: Console, lineage: str, profile: LineageProfile, rows: Sequence[ProfileRow]) -> None:
+    """Print a lineage's profile, field by field, and its batches held against it."""
+    parts: tuple[tuple[str, Frozen | None], ...] = (
+        ("model card", profile.embedding), ("pixel parameters", profile.pixels),
+    )  # fmt: skip
+    for noun, frozen in parts:
+        if frozen is None:
+            text = (
+                f"Lineage {lineage}: no {noun} frozen yet; the first batch that is accepted to the end freezes its own."
+            )
+        else:
+            text = f"Lineage {lineage}: frozen to {frozen.name} by {frozen.batch} ({frozen.frozen_at})"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if profile.pixels is not None:
+        values = ", ".join(f"{name} {value}" for name, value in profile.pixels.parameters.items() if value is not None)
+        console.print(f"  {values}", markup=False, highlight=False, soft_wrap=True)
+    _print_batches(console, profile, rows)
     if profile.history:
-        earlier = Table(title="Earlier cards", title_justify="left")
-        for heading in ("card", "frozen by", "replaced", "why"):
+        earlier = Table(title="Earlier", title_justify="left")
+        for heading in ("what", "frozen by", "replaced", "why"):
             earlier.add_column(heading, overflow="fold")
         for old in profile.history:
-            earlier.add_row(*map(escape, (old.card.name, old.batch, old.replaced_at, old.reason)))
+            earlier.add_row(*map(escape, (old.name, old.batch, old.replaced_at, old.reason)))
         console.print(earlier)
-    for batch, _, problem in rows:
-        if problem is not None:
-            console.print(f"{batch} is not accepted: {problem.rstrip('.')}.", markup=False, soft_wrap=True)
+    _print_what_is_open(console, profile, rows)
+
+
+def _print_batches(console: Console, profile: LineageProfile, rows: Sequence[ProfileRow]) -> None:
+    table = Table(title="Batches", title_justify="left")
+    for heading in ("batch", "embedded with", "frozen card", "rendered with", "frozen parameters", "accepted"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(
+            escape(row.batch),
+            escape(row.card or "-"),
+            _yes(row.frozen_card) if row.card and profile.embedding else "-",
+            escape(row.pixels or "-"),
+            _yes(row.frozen_pixels) if row.pixels and profile.pixels else "-",
+            _yes(row.problem is None),
+        )
+    console.print(table)
+
+
+def _print_what_is_open(console: Console, profile: LineageProfile, rows: Sequence[ProfileRow]) -> None:
+    for row in rows:
+        if row.problem is not None:
+            console.print(f"{row.batch} is not accepted: {row.problem.rstrip('.')}.", markup=False, soft_wrap=True)
+    for row in rows:
+        if row.card and profile.embedding and not row.frozen_card:
+            _say_again(console, row.batch, "card", "embed it with the lineage's model")
+        if row.pixels and profile.pixels and not row.frozen_pixels:
+            _say_again(console, row.batch, "pixel parameters", "render it with the lineage's")
+
+
+def _yes(holds: bool) -> str:
+    return "[green]yes[/]" if holds else "[red]no[/]"
+
+
+def _say_again(console: Console, batch: str, noun: str, what: str) -> None:
+    text = f"{batch} carries another {noun}: {what} (aivj run {batch}), or it is not published with the others."
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

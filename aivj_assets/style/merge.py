@@ -49,7 +49,7 @@ def require_mergeable(pack: str, batches: Sequence[AcceptedBatch]) -> None:
             )
     require_same_card(
         {f"batch {batch.batch}": batch.card for batch in batches},
-        f"embed batches again so that all carry one card (aivj profile {pack} shows which is the pack's)",
+        f"embed batches again so that all carry one card (aivj profile {pack} shows which is the lineage's)",
     )
     _require_unique(pack, batches)
 

@@ -13,15 +13,15 @@ from aivj_assets_tests.builders import write_manifest
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nosuch"], "There is no pack 'nosuch'"),
-        (["a b"], "'a b' cannot name a pack"),
+        (["nosuch"], "There is no pack or lineage 'nosuch'"),
+        (["a b"], "'a b' cannot name a lineage"),
         (["big", "--reason", "x"], "--reason goes with --refreeze BATCH"),
-        (["big", "--refreeze", "other/batch-0001", "--reason", "x"], "is not of pack 'big'"),
+        (["big", "--refreeze", "other/batch-0001", "--reason", "x"], "Lineage 'main' has no batch other/batch-0001"),
         (
             ["big", "--refreeze", "batch-0009", "--reason", "x"],
-            "There is no batch big/batch-0009 (known: big/batch-0001)",
+            "Lineage 'main' has no batch big/batch-0009 (known: big/batch-0001)",
         ),
-        (["big", "--refreeze", "0001", "--reason", "x"], "'big/0001' is no batch"),
+        (["big", "--refreeze", "0001", "--reason", "x"], "Lineage 'main' has no batch 0001"),
     ],
 )
 def test_a_mistake_is_one_line_and_touches_no_storage(

@@ -28,8 +28,9 @@ from aivj_assets.orchestration.adopted import require_not_adopted
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.instance import BROWSER_POOL
-from aivj_assets.orchestration.parameters import render_config_schema, render_parameters
+from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.profile import frozen_pixels_finding
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.step import BatchStep, batch_step, hold_batch, run_owner, user_errors
 from aivj_assets.render.probe import describe_renderer
@@ -53,7 +54,7 @@ def plan_frames(
     """Check what can be checked in seconds, keep what earlier runs rendered, cut the rest into shards."""
     with batch_step(context, data_root.get(), "frames") as step:
         settings = PackSettings.of_pack(step.root, step.batch.pack)
-        parameters = render_parameters({**settings.render, **context.op_config})
+        parameters = effective_parameters(step.root, step.batch.pack, context.op_config)
         _require_own_places(step, parameters)
         device, precision = embedder.where(settings)
         require_embedding(embedder.choose(settings), os.environ, device=device, precision=precision)
@@ -62,7 +63,12 @@ def plan_frames(
             context.log.warning(
                 f"WebGL runs in software ({report.page.renderer}); a GPU renders several times as fast."
             )
-        digest = fingerprint(pixel_parameters(parameters, report.page))
+        pixels = pixel_parameters(parameters, report.page)
+        # It is no reason to refuse: what a person wants to freeze must be on a batch first.
+        frozen = frozen_pixels_finding(context.instance, step.root, step.batch, pixels)
+        if not frozen.passed:
+            context.log.warning(f"The check will reject this batch: {frozen.detail}")
+        digest = fingerprint(pixels)
         require_not_adopted(step.root, step.batch, digest, resume=parameters.resume)
         manifest_path = step.root.manifest(step.batch)
         presets = Manifest.load(manifest_path).presets
@@ -88,7 +94,7 @@ def plan_frames(
             "plan_id": plan_id,
             "inputs": step.inputs,
             "parameters": parameters.model_dump(mode="json", by_alias=True),
-            "pixel_parameters": pixel_parameters(parameters, report.page),
+            "pixel_parameters": pixels,
             "fingerprint": plan.fingerprint,
             "renderer_class": report.renderer_class,
             "browser_version": report.browser_version,

@@ -22,12 +22,14 @@ from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem, is_unfinished
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.pack_files import write_pack_files
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
-from aivj_assets.orchestration.profile import settle_card
+from aivj_assets.orchestration.profile import batch_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
+from aivj_assets.packs.rendered import RenderedBatch
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
 from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches, require_mergeable, settle_cuts
 from aivj_assets.style.policy import build_policy
@@ -58,6 +60,7 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
                 f"Pack '{pack}' has no accepted batch to publish ({why}). What is published stays as it is."
             )
         loaded = [load_accepted(root, batch) for batch in accepted]
+        rendered = [RenderedBatch.read(root, batch) for batch in accepted]
         require_mergeable(pack, loaded)
         folder = lineage_of(root, pack)
         with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
@@ -65,12 +68,13 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
             # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
             if publishable_batches(context.instance, root, pack)[0] != accepted:
                 raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
-            # All carry one card; nothing is published under another than the pack's.
-            settle_card(context.instance, root, accepted[0], loaded[0].card)
+            # All carry one card and one fingerprint; nothing is published under others than the lineage's.
+            settle_profile(context.instance, root, accepted[0], loaded[0].card, batch_pixels(root, accepted[0]))
             keep_cuts(made)
             digest = publish(root, made)
+            side = write_pack_files(root, pack, rendered, context.log.warning)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest), metadata=_facts(root, made, refused, loaded[0].card.name)
+            data_version=dg.DataVersion(digest), metadata={**_facts(root, made, refused, loaded[0].card.name), **side}
         )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import dagster as dg
 
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
+from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.orchestration.guard import latest_materialization
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
-from aivj_assets.orchestration.profile import settle_card
+from aivj_assets.orchestration.profile import known_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
@@ -25,9 +26,10 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
     """Record parameters and fingerprint, versions, renderer, counts, gates with verdicts, k, durations, open QA."""
     root = data_root.get()
     with batch_step(context, root, "run_record") as step:
-        # Every ancestor is accepted: here, and not before, the batch may decide what its pack is embedded with.
+        # Every ancestor is accepted: here, and not before, the batch may decide for its lineage.
         card = EmbeddingsMeta.load(step.folder.embeddings_meta).card
-        settle_card(context.instance, root, step.batch, card)
+        pixels = known_pixels(FramesMeta.load(step.folder.frames_meta))
+        settle_profile(context.instance, root, step.batch, card, pixels)
         record = build_run_record(
             root,
             step.batch,

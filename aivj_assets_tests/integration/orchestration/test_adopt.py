@@ -248,7 +248,7 @@ def test_rows_of_an_unknown_model_stay_alone_until_it_is_named(
     house.add_second(old, {"second-c00": old.ids[0]}, new=7)
     refused = house.run_with(TWO, weights_sha256="b" * 64)
     assert not refused.success
-    (told,) = explain_run(house.instance, refused.run_id)[0]
+    (told,) = explain_run(house.instance, refused.run_id)[1]
     for part in ("test-model", "weights bbbbbbbb", "adopted", "aivj adopt PACK --from FOLDER --embedder NAME"):
         assert part in told, part
     named = tmp_path / "card.json"

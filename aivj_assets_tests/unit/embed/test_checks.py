@@ -6,18 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, ModelCard, Preprocessing
+from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, Preprocessing
 from aivj_assets.contracts.frames_index import BLACK_MAX_LUMA, FailedRecord, OkRecord
-from aivj_assets.contracts.profile import FrozenCard
 from aivj_assets.embed import checks
 from aivj_assets.embed.checks import (
     COLLAPSE_MIN_DIMENSION,
     check_collapse,
     check_embeddings,
-    check_frozen_card,
     check_inputs,
 )
-from aivj_assets_tests.builders import NOW, embeddings_meta, failed_record, ok_record
+from aivj_assets_tests.builders import embeddings_meta, failed_record, ok_record
 
 IDS = [f"preset-{number}" for number in range(6)]
 
@@ -163,32 +161,3 @@ def test_few_rows_are_not_judged() -> None:
     assert finding.passed
     assert f"not judged: {few} rows" in finding.detail
     assert not check_collapse(spread_rows(few + 1, 1)).passed
-
-
-def card(weights: str = "a", size: int = 16) -> ModelCard:
-    preprocess = Preprocessing(size=size, interpolation="bicubic", mean=[0.5] * 3, std=[0.5] * 3)
-    return embeddings_meta(1, 4, weights_sha256=weights * 64, preprocess=preprocess).card
-
-
-FROZEN = FrozenCard(card=card(), batch="big/batch-0001", frozen_at=NOW)
-
-
-def test_the_first_card_and_the_same_card_pass() -> None:
-    assert check_frozen_card(card(), "big/batch-0002", None, None).passed
-    assert check_frozen_card(card(), "big/batch-0002", FROZEN, None).passed
-
-
-def test_another_card_passes_only_when_nobody_holds_the_frozen_one() -> None:
-    free = check_frozen_card(card("b"), "big/batch-0002", FROZEN, None)
-    assert free.passed
-    assert "takes its place" in free.detail
-    held = check_frozen_card(card("b", size=32), "big/batch-0002", FROZEN, "big/batch-0003")
-    assert (held.passed, held.severity) == (False, "error")
-    for part in (
-        FROZEN.card.name, card("b").name, "big/batch-0001", "big/batch-0003 carries the frozen card",
-        "weightsSha256: aaaaaaaaaaaa.. -> bbbbbbbbbbbb..", "preprocess.size: 16 -> 32",
-        "aivj profile big --refreeze big/batch-0002 --reason",
-    ):  # fmt: skip
-        assert part in held.detail, part
-    assert "interpolation" not in held.detail
-    assert "\n" not in held.detail

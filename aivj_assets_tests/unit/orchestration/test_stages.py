@@ -36,7 +36,7 @@ def test_the_checks_that_block_are_those_declared() -> None:
         name: dict.fromkeys(stage.blocking_checks, True) | dict.fromkeys(stage.warning_checks, False)
         for name, stage in STAGES.items()
     }
-    assert set(found["frames"]) == {"ok_rate", "top_same", "luma_range", "motion_range"}
+    assert set(found["frames"]) == {"ok_rate", "top_same", "luma_range", "motion_range", "parameters_frozen"}
 
 
 def test_stages_come_after_what_they_need() -> None:

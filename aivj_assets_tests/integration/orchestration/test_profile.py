@@ -1,4 +1,4 @@
-"""A pack's frozen card, and presets that could not be embedded, on the way through the whole hall.
+"""A lineage's frozen card and parameters, and presets that could not be embedded, on the way through the whole hall.
 
 Checks, guard and all assets are the project's own; only the two stages that need a browser or a model are stood in for.
 """
@@ -12,15 +12,21 @@ from typer.testing import CliRunner
 
 from aivj_assets import cli
 from aivj_assets.contracts.embeddings import ModelCard
+from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.render_parameters import RenderParameters, pixel_parameters
 from aivj_assets.contracts.run_meta import RunMeta
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey
-from aivj_assets.orchestration.profile import refreeze, settle_card
-from aivj_assets_tests.builders import embeddings_meta
+from aivj_assets.orchestration.parameters import effective_parameters
+from aivj_assets.orchestration.profile import refreeze, settle_profile
+from aivj_assets_tests.builders import PAGE, embeddings_meta, write_frames_meta
 from aivj_assets_tests.house import House
 
 ONE, TWO = BatchKey("big", "batch-0001"), BatchKey("big", "batch-0002")
+
+
+PIXELS = pixel_parameters(RenderParameters(), PAGE)
 
 
 def card(weights: str) -> ModelCard:
@@ -32,17 +38,17 @@ def test_a_pack_of_one_batch_changes_its_model_and_keeps_what_it_had(house: Hous
     pack = BatchKey("solo")
     house.add(pack, 8)
     assert house.run(pack, "a").success
-    frozen = house.profile("solo").embedding
+    frozen = house.profile().embedding
     assert frozen is not None
-    assert (frozen.card, frozen.batch, house.profile("solo").history) == (card("a"), "solo", [])
+    assert (frozen.card, frozen.batch, house.profile().history) == (card("a"), "solo", [])
     # Nothing new: the profile is not touched.
-    before = house.root.profile("solo").read_bytes()
-    settle_card(house.instance, house.root, pack, card("a"))
-    assert house.root.profile("solo").read_bytes() == before
+    before = house.root.lineage("main").profile.read_bytes()
+    settle_profile(house.instance, house.root, pack, card("a"), PIXELS)
+    assert house.root.lineage("main").profile.read_bytes() == before
     assert house.run(pack, "b").success
     assert house.accepted(pack)
-    assert house.frozen_weights("solo") == "b"
-    (old,) = house.profile("solo").history
+    assert house.frozen_weights() == "b"
+    (old,) = house.profile().history
     assert (old.card, old.batch, old.frozen_at) == (card("a"), "solo", frozen.frozen_at)
     assert "no other accepted batch" in old.reason
     assert house.publish("solo").success
@@ -125,7 +131,7 @@ def test_a_card_is_not_lent_by_a_batch_that_is_rejected_for_more(house: House) -
     assert refreeze(house.instance, house.root, ONE, "the same") is False
     # Two batches on their way at once, whose checks saw nothing frozen yet: the one that is accepted first decides.
     with pytest.raises(UserError, match=r"Batch big/batch-0002: .*big/batch-0001 carries the frozen card"):
-        settle_card(house.instance, house.root, TWO, card("b"))
+        settle_profile(house.instance, house.root, TWO, card("b"), None)
     assert (house.frozen_weights(), house.profile().history) == ("a", [])
 
 
@@ -162,15 +168,82 @@ def test_too_many_presets_without_a_row_reject_the_batch(house: House) -> None:
     assert "2 left out with a reason" in sentence
     assert f"{ids[0]} (frame-000.webp: cannot be decoded)" in sentence
     assert not house.root.batch(pack).clusters.exists()
-    assert house.profile("solo").embedding is None
+    assert house.profile().embedding is None
 
 
 def test_a_broken_profile_rejects_and_says_which_file(house: House) -> None:
     pack = BatchKey("solo")
     house.add(pack)
-    house.root.profile("solo").write_text("{", encoding="utf-8")
+    house.root.lineage("main").path.mkdir(parents=True)
+    house.root.lineage("main").profile.write_text("{", encoding="utf-8")
     result = house.run(pack, "a")
     assert not result.success
     (sentence,) = house.told(result)[1]
-    assert sentence.startswith("frozen_card: ")
-    assert str(house.root.profile("solo")) in sentence
+    assert sentence.startswith("parameters_frozen: ")
+    assert str(house.root.lineage("main").profile) in sentence
+
+
+def test_pixel_parameters_are_frozen_by_the_first_accepted_batch_of_the_lineage(
+    house: House, invoke: Callable[..., tuple[int, str]]
+) -> None:
+    """Across packs: a lineage goes through all of them."""
+    other = BatchKey("small")
+    for batch in (ONE, other):
+        house.add(batch, 8)
+    write_frames_meta(house.root, other.key, warmup_frames=90, timeout_ms=45_000)
+    assert house.run(ONE, "a").success
+    frozen = house.profile().pixels
+    assert frozen is not None
+    assert (frozen.parameters, frozen.batch) == (PIXELS, ONE.key)
+
+    refused = house.run(other, "a")
+    assert not refused.success
+    (sentence,) = house.told(refused)[1]
+    for part in ("parameters_frozen", "warmupFrames: 60 -> 90", str(ONE), "aivj profile small --refreeze small"):
+        assert part in sentence, part
+    # Operational parameters are recorded, never frozen.
+    assert "timeoutMs" not in sentence
+    assert not house.root.batch(other).embeddings.exists()
+
+    status, said = invoke("profile", "small", "--refreeze", "small", "--reason", "longer warm-up from now on")
+    assert status == 0, said
+    assert "warmupFrames 90" in said
+    assert f"{ONE} carries another pixel parameters" in said
+    assert house.run(other, "a").success
+    assert house.accepted(other)
+    (old,) = house.profile().history
+    assert (old.parameters, old.reason) == (PIXELS, "longer warm-up from now on")
+    # Made again as it was, the first batch is now the one that differs.
+    assert not house.run(ONE, "a").success
+    told = json.loads(invoke("profile", "main", "--json")[1])
+    assert [(row["batch"], row["pixelsFrozen"]) for row in told["batches"]] == [(ONE.key, False), ("small", True)]
+
+
+def test_what_is_frozen_is_the_default_of_batches_that_say_nothing(house: House) -> None:
+    house.add(ONE, 8)
+    write_frames_meta(house.root, ONE.key, warmup_frames=90)
+    assert house.run(ONE, "a").success
+    assert effective_parameters(house.root, "big", {}).warmup_frames == 90
+    assert effective_parameters(house.root, "elsewhere", {"timeoutMs": 45_000}).warmup_frames == 90
+    PackSettings(render={"warmup_frames": 75}).save_sparse(house.root.pack_dir("big") / "aivj-pack.json")
+    assert effective_parameters(house.root, "big", {}).warmup_frames == 75
+    assert effective_parameters(house.root, "big", {"warmupFrames": 80}).warmup_frames == 80
+
+
+def test_the_only_batch_of_a_lineage_changes_its_parameters_and_keeps_what_it_had(house: House) -> None:
+    pack = BatchKey("solo")
+    house.add(pack, 8)
+    assert house.run(pack, "a").success
+    write_frames_meta(house.root, pack.key, warmup_frames=90)
+    assert house.run(pack, "a").success
+    frozen = house.profile().pixels
+    assert frozen is not None
+    assert frozen.parameters["warmupFrames"] == 90
+    assert [old.parameters for old in house.profile().history] == [PIXELS]
+
+
+def test_without_its_parameters_a_batch_is_rejected(house: House) -> None:
+    pack = BatchKey("solo")
+    house.add(pack, 8)
+    house.root.batch(pack).frames_meta.write_text("{", encoding="utf-8")
+    assert [line.partition(":")[0] for line in house.told(house.run(pack, "a"))[1]] == ["parameters_frozen"]
