@@ -235,6 +235,9 @@ def ui(
 ) -> None:
     """Start Dagster's web UI and daemon on 127.0.0.1; Ctrl-C stops both."""
     from aivj_assets.orchestration.ui import serve_ui
+    keep_blacklisted: Annotated[
+        bool, typer.Option("--keep-blacklisted", help="Take presets too that failed for good in a pack before.")
+    ] = False,
 
     raise typer.Exit(serve_ui(console, data_root(root), port=port, embedder=embedder, pretrained=pretrained))
 
@@ -258,6 +261,8 @@ def pack_import(
     pack: Annotated[str, typer.Option("--pack", help="Name of the pack.")],
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Take a random sample of so many usable presets.")
+    bad = sum(left.reason == "blacklisted" for left in report.left_out)
+    of_them = f" ({bad} blacklisted: --keep-blacklisted takes them)" if bad else ""
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the sample.")] = None,
     dedupe: Annotated[
@@ -283,12 +288,13 @@ def pack_import(
         origin = ensure_web_engine(web_engine_dir(os.environ), progress=say).package(source)
     with counting("Reading presets") as progress:
         report = import_pack(
-            place, origin, pack, limit=limit, seed=seed, dedupe=dedupe, replace=replace, progress=progress
-        )
+            place, origin, pack, limit=limit, seed=seed, dedupe=dedupe, replace=replace,
+            keep_blacklisted=keep_blacklisted, progress=progress,
+        )  # fmt: skip
     counts = report.counts
     copies = sum(len(ids) - 1 for ids in report.duplicates.values())
     console.print(
-        f"Pack '{pack}': {counts.included} presets of {counts.scanned} scanned, {counts.left_out} left out, "
+        f"Pack '{pack}': {counts.included} presets of {counts.scanned} scanned, {counts.left_out} left out{of_them}, "
         f"{copies} copies of others. Manifest: {place.manifest(BatchKey(pack))}",
         highlight=False,
         soft_wrap=True,

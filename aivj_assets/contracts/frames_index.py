@@ -35,6 +35,11 @@ FLAGS = ("black", "flat", "static")
 BLACK_MAX_LUMA = 3 / 255
 """`black`: the mean gray (0..1) of every frame is below this."""
 REASON_CODES: tuple[str, ...] = get_args(ReasonCode)
+TRANSIENT_REASONS = frozenset({"probe-timeout", "watchdog", "context-lost", "wasm-abort", "probe-error"})
+"""Failures that a fresh page or a quieter machine may cure: tried again, within a run and by later runs.
+
+`render-failed`, `preset-load-failed` and `shader-compile-failed` are the preset's own: the same input fails again.
+"""
 
 
 class FrameMetrics(ContractModel):

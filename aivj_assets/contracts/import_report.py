@@ -15,7 +15,9 @@ class LeftOut(ContractModel):
     """A file of the source that is not in the pack; `relPath` is relative to the source."""
 
     rel_path: str
-    reason: str = Field(description="a reason code of the frame index, or 'duplicate' where copies were dropped")
+    reason: str = Field(
+        description="a reason code of the frame index, 'duplicate' where copies were dropped, or 'blacklisted'"
+    )
     detail: str
 
 

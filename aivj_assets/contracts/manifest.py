@@ -27,6 +27,15 @@ class ManifestPreset(ContractModel):
     danger_flags: Any | None = None
     band_class: Any | None = None
     wasm_compat: dict[str, Any] | None = None
+    source_rel_path: str | None = None
+    """Path relative to the manifest's `sourceRoot`; told by our importer."""
+
+    def says_the_same(self, other: ManifestPreset) -> bool:
+        """Whether two entries agree; their paths in the source count only where both tell them."""
+        if self.source_rel_path is not None and other.source_rel_path is not None:
+            return self == other
+        untold = {"source_rel_path": None}
+        return self.model_copy(update=untold) == other.model_copy(update=untold)
 
 
 class SplitRecord(ContractModel):
@@ -74,6 +83,18 @@ class Manifest(ContractFile):
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that goes into a file: what was read comes back, with fields that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def says_the_same(self, other: Manifest) -> bool:
+        """Whether two manifests agree, whenever they were generated and whether or not they tell paths in the source.
+
+        A batch is made again when its manifest's bytes change: an old one is not to be written anew for that alone.
+        """
+        bare = {"generated_at": "", "presets": []}
+        return (
+            self.model_copy(update=bare) == other.model_copy(update=bare)
+            and len(self.presets) == len(other.presets)
+            and all(map(ManifestPreset.says_the_same, self.presets, other.presets))
+        )
 
     def part(self, presets: Sequence[ManifestPreset], split: SplitRecord) -> Self:
         """Return the manifest of one batch: this one's fields with some of its presets, counted anew.

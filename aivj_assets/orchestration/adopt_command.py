@@ -14,6 +14,7 @@ from aivj_assets.errors import EXIT_INTERRUPTED
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, project_root
 from aivj_assets.orchestration.adopt import ADOPTED_STAGES, AdoptOptions, AdoptOutcome, adopt_pack
 from aivj_assets.orchestration.commands import print_problems, quiet_output
+from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
@@ -33,7 +34,12 @@ def adopt_and_report(console: Console, root: DataRoot, pack: str, options: Adopt
     batch = BatchKey(check_pack_name(pack))
     require_batch(root, batch)
     log_path = root.dagster_home / "aivj-run.log"
-    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path) as shown:
+    with (
+        storage_errors(root),
+        open_instance(root, os.environ) as instance,
+        quiet_output(console, log_path) as shown,
+        diary_at_end(instance, root, [batch], shown),
+    ):
         report_dead_runs(instance, root)
         with _telling(shown) as tell:
             adopted = adopt_pack(instance, root, batch, options, tell)

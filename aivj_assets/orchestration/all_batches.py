@@ -25,6 +25,7 @@ from aivj_assets.orchestration.commands import (
     quiet_output,
     run_progress,
 )
+from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
@@ -87,7 +88,12 @@ def run_all_and_report(console: Console, root: DataRoot, pack: str, options: Bat
     turns = [_Turn(batch) for batch in batches]
     published: RunOutcome | None = None
     log_path = root.dagster_home / "aivj-run.log"
-    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path) as shown:
+    with (
+        storage_errors(root),
+        open_instance(root, os.environ) as instance,
+        quiet_output(console, log_path) as shown,
+        diary_at_end(instance, root, found, shown),
+    ):
         report_dead_runs(instance, root)
         call = _Call(shown, root, instance, config)
         interrupted = _take_turns(call, turns)

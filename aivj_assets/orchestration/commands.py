@@ -18,6 +18,7 @@ from rich.console import Console
 from aivj_assets.contracts.gates import GateVerdict
 from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
@@ -91,7 +92,12 @@ def run_and_report(
         raise UserError(f"'{unknown[0]}' is no asset of a batch; choose from {', '.join(STAGES)}.")
     config = batch_run_config(merged_settings(root, batch.pack, options))
     log_path = root.dagster_home / "aivj-run.log"
-    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path) as shown:
+    with (
+        storage_errors(root),
+        open_instance(root, os.environ) as instance,
+        quiet_output(console, log_path) as shown,
+        diary_at_end(instance, root, [batch], shown),
+    ):
         report_dead_runs(instance, root)
         reused = reuse and is_finished(instance, root, batch, config)
         if reused:

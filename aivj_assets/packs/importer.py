@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.import_report import ImportCounts, ImportReport, LeftOut, SourceKind
@@ -15,6 +16,7 @@ from aivj_assets.contracts.manifest import Manifest, ManifestPreset, make_preset
 from aivj_assets.contracts.preset_file import PresetRefusal
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, safe_file_stem
+from aivj_assets.packs.blacklist import BLACKLISTED, Blacklists
 from aivj_assets.packs.hygiene import Progress, map_files, read_candidate
 from aivj_assets.packs.pack_lock import pack_lock, writing
 from aivj_assets.packs.source import Source, SourceFile, list_source, open_source
@@ -33,6 +35,11 @@ class ImportSettings:
     limit: int | None
     seed: int | None
     dedupe: bool
+    keep_blacklisted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a manifest holds them: those that are older than blacklists tell nothing of them."""
+        return {name: value for name, value in asdict(self).items() if name != "keep_blacklisted" or value}
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,17 @@ def import_pack(
     seed: int | None = None,
     dedupe: bool = False,
     replace: bool = False,
+    keep_blacklisted: bool | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import a source as a pack and return what was taken and left out.
 
     `limit` takes a seeded random sample of the usable presets; a smaller sample of the same source and seed is part
-    of a larger one. `dedupe` keeps the first of several presets with the same content. Doing the same import again
-    leaves an unchanged pack untouched. Raises `UserError` for a source or pack name that cannot be used, a source
-    without presets, a pack that came from elsewhere (unless `replace`), and a disk that is full or not writable.
+    of a larger one. `dedupe` keeps the first of several presets with the same content. With `keep_blacklisted` False
+    presets are left out that a pack's quality-blacklist.json names; with None no blacklist is asked, and the manifest
+    tells nothing of it. Doing the same import again leaves an unchanged pack untouched. Raises `UserError` for a source
+    or pack name that cannot be used, a source without presets, a pack that came from elsewhere (unless `replace`), a
+    malformed blacklist, and a disk that is full or not writable.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit} leaves no preset; use 1 or more.")
@@ -69,12 +79,19 @@ def import_pack(
     if opened.folder.is_relative_to(folder.resolve()):
         raise UserError(f"{source} lies in the pack '{pack}' itself; name the folder the presets came from.")
     settings = ImportSettings(
-        opened.kind, limit, None if limit is None else DEFAULT_SEED if seed is None else seed, dedupe
+        opened.kind,
+        limit,
+        None if limit is None else DEFAULT_SEED if seed is None else seed,
+        dedupe,
+        bool(keep_blacklisted),
     )
+    blacklists = Blacklists.read(root, opened) if keep_blacklisted is False else Blacklists()
     with writing(folder), _locked(root, pack):
         previous = _previous_import(root, pack, opened, settings, replace=replace)
         listing = list_source(opened, skip=folder)
         candidates, left_out = _select_usable(listing.files, progress)
+        candidates, blacklisted = _drop_blacklisted(candidates, blacklists)
+        left_out += blacklisted
         _require_presets(source, pack, listing.files, candidates, left_out)
         if dedupe:
             candidates, copies = _drop_copies(candidates)
@@ -97,7 +114,8 @@ def import_pack(
         )
         manifest = _make_manifest(report, settings, presets)
         report.save_if_changed(root.import_report(pack))
-        report.changed = manifest.save_if_changed(root.manifest(BatchKey(pack)))
+        stands = previous is not None and manifest.says_the_same(previous)
+        report.changed = not stands and manifest.save_if_changed(root.manifest(BatchKey(pack)))
         _remove_stale(root, pack, previous, manifest)
     return report
 
@@ -111,7 +129,7 @@ def _make_manifest(report: ImportReport, settings: ImportSettings, presets: list
             "totalFilesScanned": report.counts.scanned,
             "totalPresetsIncluded": len(presets),
             "presets": presets,
-            "import": asdict(settings),
+            "import": settings.to_json(),
         }
     )
 
@@ -157,23 +175,17 @@ def _previous_import(
         raise UserError(f"{error} Repeat with --replace to import the pack '{pack}' anew.") from None
     if replace:
         return previous
-    if not _same_source(previous.source_root, source):
+    if not source.is_root(previous.source_root):
         raise UserError(
             f"The pack '{pack}' was made from {previous.source_root}; name another pack, or repeat with --replace."
         )
     before = (previous.model_extra or {}).get("import")
-    if before != asdict(settings):
+    if before != settings.to_json():
         raise UserError(
             f"The pack '{pack}' was imported with other options ({_describe(before)}); name another pack, or repeat "
             "with --replace."
         )
     return previous
-
-
-def _same_source(previous: str, source: Source) -> bool:
-    if previous == source.name or source.kind == "npm" or previous.startswith("npm:"):
-        return previous == source.name
-    return Path(previous).expanduser().resolve() == source.folder
 
 
 def _describe(settings: object) -> str:
@@ -208,10 +220,24 @@ def _require_presets(
     reasons = ", ".join(
         f"{reason} {count}" for reason, count in Counter(item.reason for item in left_out).most_common()
     )
+    blacklisted = any(item.reason == BLACKLISTED for item in left_out)
     raise UserError(
         f"None of the {len(files)} files in {source} is a usable preset ({reasons}; e.g. {left_out[0].rel_path}: "
         f"{left_out[0].detail}); the pack '{pack}' was not made."
+        + (" With --keep-blacklisted blacklisted presets are taken all the same." if blacklisted else "")
     )
+
+
+def _drop_blacklisted(candidates: Sequence[Candidate], blacklists: Blacklists) -> tuple[list[Candidate], list[LeftOut]]:
+    kept: list[Candidate] = []
+    left_out: list[LeftOut] = []
+    for candidate in candidates:
+        detail = blacklists.why(candidate.sha256, candidate.file.rel_path)
+        if detail is None:
+            kept.append(candidate)
+        else:
+            left_out.append(LeftOut(rel_path=candidate.file.rel_path, reason=BLACKLISTED, detail=detail))
+    return kept, left_out
 
 
 def _drop_copies(candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[LeftOut]]:
@@ -262,6 +288,7 @@ def _copy_presets(root: DataRoot, pack: str, chosen: Sequence[Candidate]) -> lis
                 pack=pack,
                 file_name=name,
                 file_size=size_bytes,
+                source_rel_path=candidate.file.rel_path,
             )
         )
     return presets

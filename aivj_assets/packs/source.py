@@ -35,6 +35,12 @@ class Source:
     kind: SourceKind
     suffixes: frozenset[str]
 
+    def is_root(self, source_root: str) -> bool:
+        """Whether a manifest's `sourceRoot` names this source."""
+        if source_root == self.name or self.kind == "npm" or source_root.startswith("npm:"):
+            return source_root == self.name
+        return bool(source_root) and Path(source_root).expanduser().resolve() == self.folder
+
 
 @dataclass(frozen=True)
 class SourceFile:

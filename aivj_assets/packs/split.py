@@ -223,7 +223,7 @@ def _read_batches(pack: _Pack) -> _Standing:
             now = presets.get(preset.id)
             if now is None:
                 standing.vanished.append(preset.id)
-            elif now != preset:
+            elif not now.says_the_same(preset):
                 standing.changed.append(preset.id)
     return standing
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aivj_assets.contracts.frames_index import (
+    TRANSIENT_REASONS,
     FailedRecord,
     OkRecord,
     id_hash,
@@ -33,12 +34,6 @@ from aivj_assets.render.shard_log import remove_frames, storage_error
 from aivj_assets.render.shard_plan import ShardPlan, ShardPreset
 
 Record = OkRecord | FailedRecord
-
-TRANSIENT_REASONS = frozenset({"probe-timeout", "watchdog", "context-lost", "wasm-abort", "probe-error"})
-"""Failures that a fresh page or a quieter machine may cure: tried again, within a run and by later runs.
-
-`render-failed`, `preset-load-failed` and `shader-compile-failed` are the preset's own: the same input fails again.
-"""
 
 _TWO_DIGITS = re.compile(r"[0-9a-f]{2}")
 _ID_HASH = re.compile(r"[0-9a-f]{16}")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from aivj_assets.contracts.frames_index import FailedRecord, FrameMetrics, OkRecord, id_hash
+from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, FrameMetrics, OkRecord, id_hash
 from aivj_assets.contracts.preset_file import PresetRefusal, PresetText, read_manifest_preset
 from aivj_assets.render.answer import BadAnswerError, RefusedPreset, RenderedPreset, judge_answer
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.probe import build_payload, check_renderer, outer_timeout_s, prewarm
-from aivj_assets.render.resume import TRANSIENT_REASONS, is_done
+from aivj_assets.render.resume import is_done
 from aivj_assets.render.session import BrowserDiedError, BrowserError, ProbeTimeoutError, RenderSession
 from aivj_assets.render.shard_log import ShardLog, store_frames
 from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan, ShardPreset

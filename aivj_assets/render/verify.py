@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
 from aivj_assets.contracts.base import ContractModel
-from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
+from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, OkRecord, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.preset_file import PresetText, read_manifest_preset
@@ -29,7 +29,7 @@ from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.parallel import run_in_processes, stop_reason
 from aivj_assets.render.probe import describe_renderer
-from aivj_assets.render.resume import TRANSIENT_REASONS, absorb_shard_logs, plan_shards
+from aivj_assets.render.resume import absorb_shard_logs, plan_shards
 from aivj_assets.render.shard import render_shard
 from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan, ShardPreset
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.orchestration.diary import keep_diary
 from aivj_assets.orchestration.guard import latest_materialization
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
@@ -39,6 +40,7 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
         )
         record.save(step.folder.run_meta)
         gates = [
+        keep_diary(context.instance, root, [step.batch], context.log.warning)
             (
                 line.gate,
                 "-" if line.value is None else f"{line.value:.4f}",

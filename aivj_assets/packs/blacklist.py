@@ -1,0 +1,177 @@
+"""Presets that failed for good: a pack's `quality-blacklist.json`, and what an import leaves out because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from aivj_assets.contracts.adoption import NOT_ADOPTED
+from aivj_assets.contracts.base import utc_now
+from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, OkRecord
+from aivj_assets.contracts.manifest import ManifestPreset
+from aivj_assets.contracts.quality_blacklist import BlacklistedPreset, QualityBlacklist
+from aivj_assets.errors import UserError
+from aivj_assets.layout import DataRoot
+from aivj_assets.packs.rendered import Record, RenderedBatch
+from aivj_assets.packs.source import Source
+
+BLACKLISTED = "blacklisted"
+"""Reason of a preset that an import leaves out."""
+_EXCUSES = TRANSIENT_REASONS | {"read-failed", NOT_ADOPTED}
+"""Reasons that tell nothing of a preset: trying again may cure them, its copy is gone, an earlier tool passed it by."""
+
+
+def failed_for_good(record: Record) -> bool:
+    """Whether a preset failed for a reason of its own that trying again does not cure, or is quarantined."""
+    return isinstance(record, FailedRecord) and (bool(record.quarantined) or _EXCUSES.isdisjoint(record.reasons))
+
+
+def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) -> QualityBlacklist:
+    """Return a pack's blacklist after its batches were rendered.
+
+    Entries of ours stay while nothing speaks against them: a preset that an import left out has no record any more. One
+    leaves when its content is ok, or when the preset has another content now. What others added stays as it is. Paths
+    are relative to the first batch's `sourceRoot`; a preset from elsewhere is listed by id, URL and content alone.
+    """
+    source_root = batches[0].manifest.source_root if batches else old.source_root
+    outcomes = _Outcomes.of(batches)
+    found = outcomes.failures(batches)
+    kept = {entry.preset_id: entry for entry in old.aivj_entries if not outcomes.refute(entry)}
+    entries = sorted((kept | found).values(), key=lambda entry: (entry.listed_path, entry.preset_id))
+    before, after = _Lists.of(old.aivj_entries, old.source_root), _Lists.of(entries, source_root)
+    reasons = {path: why for path, why in old.bad_reasons_by_rel_path.items() if path not in before.reasons}
+    return old.model_copy(
+        update={
+            "generated_at": utc_now(),
+            "source_root": source_root,
+            "bad_source_rel_paths": _exchanged(old.bad_source_rel_paths, before.reasons, after.reasons),
+            "bad_reasons_by_rel_path": {**reasons, **after.reasons},
+            "bad_ids": _exchanged(old.bad_ids, before.ids, after.ids),
+            "bad_urls": _exchanged(old.bad_urls, before.urls, after.urls),
+            "bad_sha256s": _exchanged(old.bad_sha256s, before.shas, after.shas),
+            "aivj_entries": entries,
+        }
+    )
+
+
+@dataclass
+class Blacklists:
+    """What the blacklists of all packs name of one source: {content SHA-256 or path: (pack, why)}."""
+
+    by_sha: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, root: DataRoot, source: Source) -> Blacklists:
+        """Read the blacklists under the data root; raises `UserError` when one is malformed."""
+        made = cls()
+        for pack in root.find_quality_blacklists():
+            try:
+                made._add(pack, QualityBlacklist.of_pack(root, pack), source)
+            except UserError as error:
+                raise UserError(f"{error} Or repeat with --keep-blacklisted: no blacklist is read then.") from None
+        return made
+
+    def _add(self, pack: str, listed: QualityBlacklist, source: Source) -> None:
+        known = {entry.sha256: entry.reasons for entry in listed.aivj_entries if entry.sha256 is not None}
+        for sha in listed.bad_sha256s:
+            self.by_sha.setdefault(sha, _told(pack, known.get(sha, ())))
+        if not source.is_root(listed.source_root):
+            return
+        # A file whose bad content is known may have got another one since: its path says nothing.
+        by_content = {entry.listed_path for entry in listed.aivj_entries if entry.sha256 is not None}
+        for path in listed.bad_source_rel_paths:
+            if path not in by_content:
+                why = listed.bad_reasons_by_rel_path.get(path, ())
+                self.by_path.setdefault(path.replace("\\", "/"), _told(pack, [why] if isinstance(why, str) else why))
+
+    def why(self, sha256: str, rel_path: str) -> str | None:
+        """Return which pack blacklists a preset, and for what; None when none does.
+
+        `rel_path` is relative to the source.
+        """
+        return self.by_sha.get(sha256) or self.by_path.get(rel_path.replace("\\", "/"))
+
+
+def _told(pack: str, reasons: Sequence[str]) -> str:
+    return f"pack '{pack}': {', '.join(reasons) or 'no reason given'}"
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """How presets of the manifests came out: the last record of each, and the content that is ok in any."""
+
+    records: dict[str, Record]
+    ok_shas: set[str]
+
+    @classmethod
+    def of(cls, batches: Sequence[RenderedBatch]) -> _Outcomes:
+        records = {
+            preset.id: batch.records[preset.id]
+            for batch in batches
+            for preset in batch.manifest.presets
+            if preset.id in batch.records
+        }
+        ok = (record.preset_sha256 for record in records.values() if isinstance(record, OkRecord))
+        return cls(records, {sha for sha in ok if sha is not None})
+
+    def refute(self, entry: BlacklistedPreset) -> bool:
+        """Whether the preset of an entry works, or has another content than the one that failed."""
+        if entry.sha256 in self.ok_shas:
+            return True
+        record = self.records.get(entry.preset_id)
+        if record is None or isinstance(record, OkRecord):
+            return record is not None
+        return None not in {entry.sha256, record.preset_sha256} and entry.sha256 != record.preset_sha256
+
+    def failures(self, batches: Sequence[RenderedBatch]) -> dict[str, BlacklistedPreset]:
+        """Return {presetId: entry} of what failed for good; content that is ok in one copy is not bad in another."""
+        found = {}
+        for batch in batches:
+            for preset in batch.manifest.presets:
+                record = self.records.get(preset.id)
+                if not isinstance(record, FailedRecord) or not failed_for_good(record):
+                    continue
+                if record.preset_sha256 not in self.ok_shas:
+                    found[preset.id] = _entry(batch, preset, record)
+        return found
+
+
+def _entry(batch: RenderedBatch, preset: ManifestPreset, record: FailedRecord) -> BlacklistedPreset:
+    return BlacklistedPreset(
+        preset_id=preset.id,
+        batch=batch.batch.key,
+        source_root=batch.manifest.source_root,
+        source_rel_path=preset.source_rel_path,
+        rel_path=preset.rel_path,
+        url=preset.url,
+        sha256=record.preset_sha256,
+        reasons=record.reasons,
+        at=record.at,
+    )
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What entries of ours put into the lists of the app."""
+
+    reasons: dict[str, list[str]]
+    ids: list[str]
+    urls: list[str]
+    shas: list[str]
+
+    @classmethod
+    def of(cls, entries: Iterable[BlacklistedPreset], source_root: str) -> _Lists:
+        entries = list(entries)
+        return cls(
+            {entry.listed_path: entry.reasons for entry in entries if entry.source_root == source_root},
+            [entry.preset_id for entry in entries],
+            [entry.url for entry in entries],
+            [entry.sha256 for entry in entries if entry.sha256 is not None],
+        )
+
+
+def _exchanged(listed: Sequence[str], before: Iterable[str], after: Iterable[str]) -> list[str]:
+    """Return a list with what we had put into it before replaced by what we put now, everything once."""
+    gone = set(before)
+    return list(dict.fromkeys([*(item for item in listed if item not in gone), *after]))
