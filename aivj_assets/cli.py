@@ -17,6 +17,7 @@ from aivj_assets.cli_adopt import adopt
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_embed import cache_app
+from aivj_assets.cli_gates import gates
 from aivj_assets.cli_k_report import k_report
 from aivj_assets.cli_lineage import lineage_app
 from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
@@ -145,37 +146,7 @@ def publish(pack: Annotated[str, typer.Argument(help="Pack to publish.")], root:
     raise typer.Exit(publish_and_report(console, data_root(root), pack))
 
 
-@app.command()
-def gates(
-    pack: Annotated[str | None, typer.Argument(help="Pack or batch; by default all.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    root: RootOption = None,
-) -> None:
-    """Show which batch stands where; exit status 0 only when all asked for are accepted."""
-    from aivj_assets.orchestration.commands import gate_rows, removal_notes
-    from aivj_assets.report.console import print_gates
-    from aivj_assets.report.record import gate_lines
-
-    place = data_root(root)
-    rows = gate_rows(place, pack)
-    removed = removal_notes(place, [batch for batch, _, _ in rows])
-    if as_json:
-        listing = [
-            {
-                "batch": batch.key,
-                "accepted": problem is None,
-                "problem": problem,
-                "removed": removed.get(batch),
-                "gates": [line.to_json() for line in gate_lines(verdicts)],
-            }
-            for batch, verdicts, problem in rows
-        ]
-        typer.echo(json.dumps(listing, indent=2))
-    else:
-        print_gates(console, rows)
-        for batch, why in removed.items():
-            say(f"{batch} was removed from its lineage ({why}) and is not published.")
-    raise typer.Exit(0 if rows and all(problem is None for _, _, problem in rows) else EXIT_FAILED)
+app.command("gates")(gates)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What `aivj run`, `aivj demo`, `aivj publish` and `aivj gates` do, over Dagster's instance of the data root."""
+"""What `aivj run`, `aivj demo` and `aivj publish` do, over Dagster's instance of the data root."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ import dagster as dg
 from dagster import DagsterEventType
 from rich.console import Console
 
-from aivj_assets.contracts.gates import GateVerdict
-from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
@@ -24,7 +22,6 @@ from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
-from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import check_run_can_have_its_model, pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
@@ -136,36 +133,6 @@ def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     if outcome.success:
         console.print(f"Published: {root.pack_dir(pack)}", highlight=False)
     return 0 if outcome.success else 1
-
-
-def gate_rows(root: DataRoot, wanted: str | None) -> list[tuple[BatchKey, list[GateVerdict], str | None]]:
-    """Return (batch, gate verdicts, why it is not accepted or None) for a pack, a batch, or all."""
-    batches = [batch for batch in root.find_batches() if wanted in (None, batch.pack, batch.key)]
-    if not batches:
-        named = f"'{wanted}' " if wanted else ""
-        raise UserError(f"No batch {named}under {root.presets_dir}. Make a pack: aivj pack import SOURCE --pack NAME.")
-    with open_instance(root, os.environ) as instance:
-        return [(batch, *_gate_row(instance, root, batch)) for batch in batches]
-
-
-def removal_notes(root: DataRoot, batches: Sequence[BatchKey]) -> dict[BatchKey, str]:
-    """Return {batch: why} of those among `batches` that a person took out of their lineage."""
-    notes = {}
-    for batch in batches:
-        gone = RemovedBatches.of(lineage_of(root, batch.pack)).batches.get(batch.key)
-        if gone is not None:
-            notes[batch] = gone.reason
-    return notes
-
-
-def _gate_row(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> tuple[list[GateVerdict], str | None]:
-    """Return a batch's verdicts and why it is not accepted; a batch that cannot be read has that as its reason."""
-    try:
-        verdicts = summarise_batch(root, batch).verdicts
-    except UserError as error:
-        return [], str(error)
-    rendered = root.batch(batch).frames_index.exists()
-    return verdicts if rendered else [], acceptance_problem(instance, root, batch, PUBLISHED_STAGE)
 
 
 def print_problems(console: Console, outcome: RunOutcome) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
-from aivj_assets.contracts.gates import GATES, BatchFigures, GateVerdict, evaluate_gates, measure_folder
+from aivj_assets.contracts.gates import BatchFigures, GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.progress import RenderProgress, WorkProgress
 from aivj_assets.errors import UserError
@@ -124,26 +124,6 @@ def gate_cell(verdict: GateVerdict) -> str:
     """Return one gate's value, threshold and verdict as rich markup."""
     colour, word = ("green", "passed") if verdict.passed else ("red", "failed")
     return f"{verdict.shown()}  (required {verdict.gate.comparison} {verdict.gate.threshold:g})  [{colour}]{word}[/]"
-
-
-def print_gates(console: Console, rows: Sequence[tuple[BatchKey, list[GateVerdict], str | None]]) -> None:
-    """Print batches by gates, and below why a batch is not accepted."""
-    table = Table(title="Gates", title_justify="left")
-    table.add_column("batch", overflow="fold")
-    for gate in GATES:
-        table.add_column(f"{gate.name}\n{gate.comparison} {gate.threshold:g}")
-    table.add_column("accepted")
-    for batch, verdicts, problem in rows:
-        cells = [
-            f"[{'green' if verdict.passed else 'red'}]{'-' if verdict.value is None else verdict.shown()}[/]"
-            for verdict in verdicts
-        ]
-        cells += ["-"] * (len(GATES) - len(cells))
-        table.add_row(str(batch), *cells, "[green]yes[/]" if problem is None else "[red]no[/]")
-    console.print(table)
-    for batch, _, problem in rows:
-        if problem is not None:
-            console.print(f"{batch} is not accepted: {problem.rstrip('.')}.", markup=False, soft_wrap=True)
 
 
 def print_checkup(

@@ -12,7 +12,6 @@ from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
 from aivj_assets.report.console import (
     BatchSummary,
     print_checkup,
-    print_gates,
     print_summary,
     read_render_progress,
     require_batch,
@@ -27,12 +26,6 @@ IDS = [f"p{number:03d}" for number in range(20)]
 def shown(summary: BatchSummary, *, accepted: bool, ui_command: str = "aivj ui", failed: bool = False) -> str:
     console = Console(file=io.StringIO(), width=200)
     print_summary(console, summary, accepted=accepted, ui_command=ui_command, failed=failed)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
-
-
-def table_of(rows: list[tuple[BatchKey, list, str | None]]) -> str:  # type: ignore[type-arg]
-    console = Console(file=io.StringIO(), width=200)
-    print_gates(console, rows)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -129,30 +122,6 @@ def test_brackets_in_names_are_shown_as_they_are(tmp_path: Path) -> None:
     text = shown(summary, accepted=True, ui_command="aivj ui --root /x/[y]/[/z]").replace("\n", "")
     assert "[red] my [presets]" in text
     assert "/x/[y]/[/z]" in text
-    rows = table_of([(BATCH, summary.verdicts, "/data/[presets]/[/x is gone")])
-    assert "/data/[presets]/[/x is gone" in rows
-
-
-def test_the_gate_table_names_values_thresholds_and_reasons(tmp_path: Path) -> None:
-    root = DataRoot(tmp_path)
-    write_batch(root, "pack")
-    write_manifest(root, "other", IDS)
-    good, bad = (summarise_batch(root, BatchKey(name)).verdicts for name in ("pack", "other"))
-    problem = "'frames': relPath '../x' leaves the pack."
-    text = table_of([(BatchKey("other"), bad, problem), (BATCH, good, None), (BatchKey("torn"), [], "is not JSON")])
-    lines = text.splitlines()
-    assert "ok_rate" in text
-    assert ">= 0.95" in text
-    cells = {
-        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in lines if "│" in line
-    }
-    assert cells == {
-        "other": ["0.0000", "-", "-", "-", "no"],
-        "pack": ["1.0000", "0.0500", "0.7000", "0.3900", "yes"],
-        "torn": ["-", "-", "-", "-", "no"],
-    }
-    assert lines[-2:] == [f"other is not accepted: {problem}", "torn is not accepted: is not JSON."]
-    assert table_of([]).startswith("Gates")
 
 
 def test_progress_counts_whole_lines_of_the_shards(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""`aivj gates`: which batch stands where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aivj_assets.cli_options import RootOption
+
+
+def gates(
+    pack: Annotated[str | None, typer.Argument(help="Pack or batch; by default all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Show which batch stands where; exit status 0 only when all asked for are accepted."""
+    from aivj_assets.cli import data_root
+    from aivj_assets.orchestration.gates_command import gates_and_report
+
+    raise typer.Exit(gates_and_report(Console(soft_wrap=False), data_root(root), pack, as_json=as_json))
