@@ -206,9 +206,6 @@ def ui(
 ) -> None:
     """Start Dagster's web UI and daemon on 127.0.0.1; Ctrl-C stops both."""
     from aivj_assets.orchestration.ui import serve_ui
-    keep_blacklisted: Annotated[
-        bool, typer.Option("--keep-blacklisted", help="Take presets too that failed for good in a pack before.")
-    ] = False,
 
     raise typer.Exit(serve_ui(console, data_root(root), port=port, embedder=embedder, pretrained=pretrained))
 
@@ -232,14 +229,15 @@ def pack_import(
     pack: Annotated[str, typer.Option("--pack", help="Name of the pack.")],
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Take a random sample of so many usable presets.")
-    bad = sum(left.reason == "blacklisted" for left in report.left_out)
-    of_them = f" ({bad} blacklisted: --keep-blacklisted takes them)" if bad else ""
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the sample.")] = None,
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Keep one of several presets with the same content.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Make the pack anew from another source.")] = False,
+    keep_blacklisted: Annotated[
+        bool, typer.Option("--keep-blacklisted", help="Take presets too that failed for good in a pack before.")
+    ] = False,
     lineage: Annotated[
         str | None,
         typer.Option("--lineage", help="Lineage of its cluster ids, kept in aivj-pack.json; by default main."),
@@ -263,6 +261,8 @@ def pack_import(
             keep_blacklisted=keep_blacklisted, progress=progress,
         )  # fmt: skip
     counts = report.counts
+    bad = sum(left.reason == "blacklisted" for left in report.left_out)
+    of_them = f" ({bad} blacklisted: --keep-blacklisted takes them)" if bad else ""
     copies = sum(len(ids) - 1 for ids in report.duplicates.values())
     console.print(
         f"Pack '{pack}': {counts.included} presets of {counts.scanned} scanned, {counts.left_out} left out{of_them}, "

@@ -16,9 +16,9 @@ from dagster import DagsterEventType
 from rich.console import Console
 
 from aivj_assets.contracts.pack_settings import PackSettings
-from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, project_root
+from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication

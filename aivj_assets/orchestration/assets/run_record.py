@@ -39,8 +39,8 @@ def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -
             inputs=step.inputs,
         )
         record.save(step.folder.run_meta)
-        gates = [
         keep_diary(context.instance, root, [step.batch], context.log.warning)
+        gates = [
             (
                 line.gate,
                 "-" if line.value is None else f"{line.value:.4f}",
