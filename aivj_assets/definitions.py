@@ -9,6 +9,7 @@ import dagster as dg
 from aivj_assets.orchestration.assets.clusters import clusters
 from aivj_assets.orchestration.assets.embeddings import embeddings
 from aivj_assets.orchestration.assets.frames import frames
+from aivj_assets.orchestration.assets.gate_report import gate_report
 from aivj_assets.orchestration.assets.k_report import k_report
 from aivj_assets.orchestration.assets.presets import presets
 from aivj_assets.orchestration.assets.publication import publication
@@ -16,7 +17,8 @@ from aivj_assets.orchestration.assets.qa_samples import qa_samples
 from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.checks import CHECKS
-from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
+from aivj_assets.orchestration.gate_sensor import refresh_gate_report
+from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import lineage_job
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
@@ -33,6 +35,7 @@ ASSETS = [
     publication,
     k_report,
 ]
+    gate_report,
 
 
 def _executor() -> dg.ExecutorDefinition:
@@ -56,8 +59,8 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[batch_job, publish_job, k_report_job, lineage_job],
-        sensors=[new_manifest_batches, publish_accepted_batches],
+        jobs=[batch_job, publish_job, k_report_job, gate_report_job, lineage_job],
+        sensors=[new_manifest_batches, publish_accepted_batches, refresh_gate_report],
         resources={**resources, **(overrides or {})},
         executor=_executor(),
     )

@@ -26,6 +26,7 @@ from aivj_assets.orchestration.commands import (
     run_progress,
 )
 from aivj_assets.orchestration.diary import diary_at_end
+from aivj_assets.orchestration.gate_report import gate_report_at_end
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
@@ -94,6 +95,7 @@ def run_all_and_report(console: Console, root: DataRoot, pack: str, options: Bat
         quiet_output(console, log_path) as shown,
         diary_at_end(instance, root, found, shown),
     ):
+        gate_report_at_end(instance, root, shown),
         report_dead_runs(instance, root)
         call = _Call(shown, root, instance, config)
         interrupted = _take_turns(call, turns)

@@ -35,6 +35,7 @@ from aivj_assets.orchestration.guard import (
     materialization_record,
     one_look,
 )
+from aivj_assets.orchestration.jobs import k_report_job, publish_job
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
@@ -87,10 +88,9 @@ def gate_report(instance: dg.DagsterInstance, root: DataRoot, ui_url: str | None
 
 def is_run_of_batch(run: dg.DagsterRun) -> bool:
     """Whether a run made stages of a batch: a pack's publication and k report have partitions of the same names."""
-    selected = run.asset_selection
-    names = {key.to_user_string() for key in selected} if selected else set()
-    of_batch = bool(names & set(STAGES)) if selected else run.job_name == "batch_job"
-    return of_batch and "dagster/partition" in run.tags
+    if "dagster/partition" not in run.tags or run.job_name in {publish_job.name, k_report_job.name}:
+        return False
+    return not run.asset_selection or any(key.to_user_string() in STAGES for key in run.asset_selection)
 
 
 def _known_batches(instance: dg.DagsterInstance, root: DataRoot, wanted: str | None) -> list[BatchKey]:
@@ -181,7 +181,7 @@ class _Asked:
 
     def _judge(self, batch: BatchKey, known: BatchStatus, first: StageState) -> None:
         """Set the state of a batch that is not accepted."""
-        if first.stage == "frames" and first.kind in {"missing", "stale"}:
+        if first.stage == "frames" and first.kind in {"missing", "stale", "changed"}:
             known.progress = self._progress(batch)
         state: BatchState = self._state(batch, known, first)
         if state == "incomplete" and known.progress is not None:
@@ -193,7 +193,7 @@ class _Asked:
         elif known.waiting_for and state in {"not run", "unfinished", "incomplete", "stale", "unchecked"}:
             state = "waiting"
             known.problem = waiting_sentence(self.root, batch.pack, known.waiting_for)
-        elif state in {"not run", "unfinished", "incomplete"}:
+        elif first.kind == "missing" or state == "incomplete":
             self._tell_last_failure(batch, known)
         known.state = state
 

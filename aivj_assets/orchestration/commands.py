@@ -19,6 +19,7 @@ from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.diary import diary_at_end
+from aivj_assets.orchestration.gate_report import gate_report_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
@@ -94,6 +95,7 @@ def run_and_report(
         open_instance(root, os.environ) as instance,
         quiet_output(console, log_path) as shown,
         diary_at_end(instance, root, [batch], shown),
+        gate_report_at_end(instance, root, shown),
     ):
         report_dead_runs(instance, root)
         reused = reuse and is_finished(instance, root, batch, config)
@@ -126,7 +128,12 @@ def publish_and_report(console: Console, root: DataRoot, pack: str) -> int:
     """Publish a pack and say what was written; returns the exit status."""
     require_pack(root, pack)
     log_path = root.dagster_home / "aivj-run.log"
-    with storage_errors(root), open_instance(root, os.environ) as instance, quiet_output(console, log_path):
+    with (
+        storage_errors(root),
+        open_instance(root, os.environ) as instance,
+        quiet_output(console, log_path) as shown,
+        gate_report_at_end(instance, root, shown),
+    ):
         report_dead_runs(instance, root)
         outcome = run_publication(instance, pack)
     print_problems(console, outcome)

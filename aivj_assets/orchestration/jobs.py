@@ -15,6 +15,11 @@ publish_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("publication"),
     description="Writes public/presets/<pack>/aivj-*.json from the pack's accepted batches.",
 )
+gate_report_job = dg.define_asset_job(
+    "gate_report_job",
+    selection=dg.AssetSelection.assets("gate_report"),
+    description="Writes artifacts/aivj/gates.html: which batch stands where; seconds.",
+)
 k_report_job = dg.define_asset_job(
     "k_report_job",
     selection=dg.AssetSelection.assets("k_report"),

@@ -22,8 +22,16 @@ from aivj_assets.orchestration.instance import open_instance, prepare_home, repo
 from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE
 
 HOST = "127.0.0.1"
+DEFAULT_PORT = 3000
+UI_URL_VARIABLE = "AIVJ_UI_URL"
+"""Set by `aivj ui` for the runs that it starts: where pages link to."""
 _READY_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 45.0
+
+
+def default_ui_url() -> str:
+    """Return where the UI is when nobody chose a port."""
+    return f"http://{HOST}:{DEFAULT_PORT}"
 
 
 def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None) -> int:
@@ -48,6 +56,7 @@ def _serve(console: Console, root: DataRoot, port: int, embedder: str | None, pr
         **os.environ,
         "AIVJ_ROOT": str(root.path),
         "DAGSTER_HOME": str(root.dagster_home),
+        UI_URL_VARIABLE: f"http://{HOST}:{port}",
         **({EMBEDDER_VARIABLE: embedder} if embedder else {}),
         **({PRETRAINED_VARIABLE: pretrained} if pretrained else {}),
     }
