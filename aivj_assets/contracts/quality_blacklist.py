@@ -46,7 +46,7 @@ class QualityBlacklist(ContractFile):
     bad_reasons_by_rel_path: dict[str, list[str] | str] = Field(default_factory=dict)
     bad_ids: list[str] = Field(default_factory=list)
     bad_urls: list[str] = Field(default_factory=list)
-    bad_sha256s: list[str] = Field(default_factory=list)
+    bad_content_sha256: list[str] = Field(default_factory=list)
     aivj_entries: list[BlacklistedPreset] = Field(default_factory=list)
 
     @classmethod

@@ -48,7 +48,7 @@ def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) ->
             "bad_reasons_by_rel_path": {**reasons, **after.reasons},
             "bad_ids": _exchanged(old.bad_ids, before.ids, after.ids),
             "bad_urls": _exchanged(old.bad_urls, before.urls, after.urls),
-            "bad_sha256s": _exchanged(old.bad_sha256s, before.shas, after.shas),
+            "bad_content_sha256": _exchanged(old.bad_content_sha256, before.shas, after.shas),
             "aivj_entries": entries,
         }
     )
@@ -74,7 +74,7 @@ class Blacklists:
 
     def _add(self, pack: str, listed: QualityBlacklist, source: Source) -> None:
         known = {entry.sha256: entry.reasons for entry in listed.aivj_entries if entry.sha256 is not None}
-        for sha in listed.bad_sha256s:
+        for sha in listed.bad_content_sha256:
             self.by_sha.setdefault(sha, _told(pack, known.get(sha, ())))
         if not source.is_root(listed.source_root):
             return

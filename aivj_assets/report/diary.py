@@ -55,7 +55,7 @@ def plain(text: object) -> str:
 def gate_text(verdict: GateVerdict) -> str:
     """Return a gate that did not pass with value, threshold and what to try."""
     gate = verdict.gate
-    return f"{gate.name} {verdict.shown('g')} (required {gate.comparison} {gate.threshold:g}); try {gate.remedy}"
+    return f"{gate.name} {verdict.shown('g')} (required {gate.comparison} {gate.threshold:g}); to try: {gate.remedy}"
 
 
 def diary_todo(facts: DiaryFacts) -> str:

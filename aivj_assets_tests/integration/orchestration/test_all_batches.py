@@ -219,3 +219,21 @@ def test_mistakes_are_told_before_anything_runs(machine: Machine, pack: str, onl
     with pytest.raises(UserError, match=says):
         run_all_and_report(Console(file=io.StringIO()), machine.root, pack, BatchOptions(only=only))
     assert machine.runs == []
+
+
+def test_the_diary_tells_of_every_batch_however_the_command_ends(machine: Machine) -> None:
+    one, two = BATCH_KEYS
+    first = Manifest.load(machine.root.manifest(BatchKey.parse(one)))
+    machine.render(one, failed={first.presets[0].id: "preset-load-failed"})
+    machine.stop_at = two
+    assert machine.call()[0] == EXIT_INTERRUPTED
+    rejected, stopped = machine.root.todos.read_text(encoding="utf-8").splitlines()[-2:]
+    assert rejected.startswith("- [ ] big/batch-0001: gates failed: ok_rate 0.8333 (required >= 0.95); to try: ")
+    assert stopped.startswith("- [ ] big/batch-0002: incomplete, 0 of 6 presets have a record; ")
+
+    machine.render(one)
+    machine.render(two)
+    machine.stop_at = None
+    assert machine.call()[0] == 0
+    told = machine.root.todos.read_text(encoding="utf-8").splitlines()[-2:]
+    assert told == [f"- [ ] {key}: QA open <!-- aivj:batch {key} -->" for key in BATCH_KEYS]

@@ -107,3 +107,21 @@ def test_a_long_slug_does_not_end_in_a_dash() -> None:
 )
 def test_author_and_title(label: str, author: str | None, title: str) -> None:
     assert split_author_title(label) == (author, title)
+
+
+def test_manifests_say_the_same_whether_or_not_they_tell_paths_in_the_source(tmp_path: Path) -> None:
+    plain = load(tmp_path, manifest_json())
+    told = load(tmp_path, manifest_json(generatedAt="later", presets=presets({"sourceRelPath": "a.milk"})))
+    moved = load(tmp_path, manifest_json(presets=presets({"sourceRelPath": "b.milk"})))
+    assert told.says_the_same(plain)
+    assert plain.says_the_same(told)
+    assert not told.says_the_same(moved)
+    for other in (
+        manifest_json(presets=presets({"label": "Other"})),
+        manifest_json(presets=presets({"somethingElse": 2})),
+        manifest_json(presets=[]),
+        manifest_json(sourceRoot="E:/"),
+        manifest_json(toolVersion="8"),
+    ):
+        assert not told.says_the_same(load(tmp_path, other))
+    assert "sourceRelPath" not in plain.to_json()["presets"][0]
