@@ -34,8 +34,8 @@ ASSETS = [
     run_record,
     publication,
     k_report,
-]
     gate_report,
+]
 
 
 def _executor() -> dg.ExecutorDefinition:

@@ -94,8 +94,8 @@ def run_all_and_report(console: Console, root: DataRoot, pack: str, options: Bat
         open_instance(root, os.environ) as instance,
         quiet_output(console, log_path) as shown,
         diary_at_end(instance, root, found, shown),
-    ):
         gate_report_at_end(instance, root, shown),
+    ):
         report_dead_runs(instance, root)
         call = _Call(shown, root, instance, config)
         interrupted = _take_turns(call, turns)
