@@ -16,6 +16,7 @@ from aivj_assets.orchestration.assets.publication import publication
 from aivj_assets.orchestration.assets.qa_samples import qa_samples
 from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
+from aivj_assets.orchestration.automation import declarative_automation, with_conditions
 from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job
@@ -57,10 +58,10 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         "embedder": EmbedderResource.configure_at_launch(),
     }
     return dg.Definitions(
-        assets=ASSETS,
+        assets=with_conditions(ASSETS),
         asset_checks=CHECKS,
         jobs=[batch_job, publish_job, k_report_job, gate_report_job, lineage_job],
-        sensors=[new_manifest_batches, publish_accepted_batches, refresh_gate_report],
+        sensors=[new_manifest_batches, publish_accepted_batches, refresh_gate_report, declarative_automation],
         resources={**resources, **(overrides or {})},
         executor=_executor(),
     )

@@ -31,6 +31,7 @@ from aivj_assets.orchestration.guard import acceptance_problem, latest_materiali
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import check_run_can_have_its_model
 from aivj_assets.orchestration.reuse import LAST_STAGE, describe_here, is_finished, is_published
 from aivj_assets.orchestration.run_config import batch_run_config
@@ -97,6 +98,7 @@ def run_all_and_report(console: Console, root: DataRoot, pack: str, options: Bat
         gate_report_at_end(instance, root, shown),
     ):
         report_dead_runs(instance, root)
+        require_not_waiting(instance, root, pack)
         call = _Call(shown, root, instance, config)
         interrupted = _take_turns(call, turns)
         if not interrupted:

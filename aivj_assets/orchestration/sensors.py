@@ -1,7 +1,7 @@
 """Sensors: they only discover. New or changed manifests become batches and runs, accepted batches publications."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,17 +12,18 @@ from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.assets.publication import unfinished_batches
+from aivj_assets.orchestration.automation import PRIORITY_TAG, STARTED, automation_is_on
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import has_accepted_batch, lineage_job, packs_of_act
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
+from aivj_assets.orchestration.requires import waiting_for
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 
 MANIFEST_TAG = "aivj/manifest_sha256"
-PRIORITY_TAG = "dagster/priority"
 _RUNS_LOOKED_AT = 50
 
 
@@ -88,18 +89,61 @@ def last_manifest_run(instance: dg.DagsterInstance, batch: BatchKey) -> str | No
     return None
 
 
-def batch_request(root: DataRoot, batch: BatchKey, digest: str, after: str | None = None) -> dg.RunRequest:
+def batch_request(
+    root: DataRoot, batch: BatchKey, digest: str, after: str | None = None, *, only: Sequence[str] | None = None
+) -> dg.RunRequest:
     """Return the run of one manifest; its key makes sure that it starts once.
 
-    `after` is the manifest that ran last: one that comes back in its place is run again.
+    `after` is the manifest that ran last: one that comes back in its place is run again. `only` are the assets to make.
     """
-    settings = PackSettings.of_pack(root, batch.pack)
+    config = batch_run_config(PackSettings.of_pack(root, batch.pack))
+    if only is not None and "ops" in config:
+        config["ops"] = {name: value for name, value in config["ops"].items() if name in only}
     return dg.RunRequest(
         run_key=f"{batch.key}:{digest}" + (f":after-{after[:16]}" if after else ""),
         partition_key=batch.key,
-        run_config=batch_run_config(settings),
+        run_config=config,
         tags={MANIFEST_TAG: digest, "aivj/pack": batch.pack},
+        asset_selection=None if only is None else [dg.AssetKey(name) for name in only],
     )
+
+
+@dataclass
+class _Wanted:
+    """What a tick asks for. `held` are batches that get a partition and no run: their pack waits for another."""
+
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    held: list[BatchKey] = field(default_factory=list)
+    waits: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _wanted(
+    context: dg.SensorEvaluationContext, root: DataRoot, found: Discovery, only: Sequence[str] | None
+) -> _Wanted:
+    """Return the runs of new manifests; what cannot run now is taken out of `found.seen`, so that it is seen again."""
+    wanted = _Wanted()
+    for batch, digest in found.new:
+        last = last_manifest_run(context.instance, batch)
+        if last == digest:
+            continue
+        try:
+            if batch.pack not in wanted.waits:
+                wanted.waits[batch.pack] = waiting_for(context.instance, root, batch.pack)
+            if wanted.waits[batch.pack]:
+                found.seen.pop(batch.key)
+                wanted.held.append(batch)
+                continue
+            came_back = last is not None and was_run(context.instance, batch, digest)
+            wanted.requests.append(batch_request(root, batch, digest, last if came_back else None, only=only))
+        except UserError as error:
+            found.seen.pop(batch.key)
+            context.log.error(f"Batch {batch} is passed over: {error}")  # noqa: TRY400 - a line, no traceback
+    return wanted
+
+
+def _location(context: dg.SensorEvaluationContext) -> str | None:
+    origin = context.code_location_origin
+    return None if origin is None else origin.location_name
 
 
 @dg.sensor(
@@ -118,33 +162,32 @@ def new_manifest_batches(context: dg.SensorEvaluationContext, data_root: DataRoo
         context.log.error(f"Batch {key} is passed over: {problem}")
     for key in found.deleted:
         context.log.warning(f"The manifest of batch {key} is gone; nothing of the batch is deleted.")
-    requests: list[dg.RunRequest] = []
-    for batch, digest in found.new:
-        last = last_manifest_run(context.instance, batch)
-        if last == digest:
-            continue
-        try:
-            came_back = last is not None and was_run(context.instance, batch, digest)
-            requests.append(batch_request(root, batch, digest, last if came_back else None))
-        except UserError as error:
-            found.seen.pop(batch.key)
-            context.log.error(f"Batch {batch} is passed over: {error}")  # noqa: TRY400 - a line, no traceback
+    only = None
+    if automation_is_on(context.instance, _location(context)):
+        only = STARTED
+        context.log.info("Declarative automation is on: new manifests start presets and frames, the rest flows.")
+    wanted = _wanted(context, root, found, only)
+    waiting = [f"pack '{pack}' waits for {'; for '.join(waits)}" for pack, waits in wanted.waits.items() if waits]
+    for sentence in waiting:
+        context.log.warning(f"{sentence[0].upper()}{sentence[1:]}.")
     known = set(context.instance.get_dynamic_partitions(BATCHES.name or ""))
     known_packs = set(context.instance.get_dynamic_partitions(PACKS.name or ""))
-    batches = [batch.key for batch, _ in found.new if batch.key in found.seen and batch.key not in known]
-    packs = sorted({BatchKey.parse(key).pack for key in found.seen} - known_packs)
+    held = {batch.key for batch in wanted.held}
+    batches = [batch.key for batch, _ in found.new if batch.key in found.seen.keys() | held and batch.key not in known]
+    packs = sorted({BatchKey.parse(key).pack for key in found.seen.keys() | held} - known_packs)
     partitions: list[Any] = []
     if batches:
         partitions.append(BATCHES.build_add_request(batches))
     if packs:
         partitions.append(PACKS.build_add_request(packs))
     skip = None
-    if not requests:
+    if not wanted.requests:
         skip = f"{len(found.seen)} manifests known, none new" + (
             f", {len(found.unreadable)} unreadable" if found.unreadable else ""
         )
+        skip = "; ".join([skip, *waiting])
     return dg.SensorResult(
-        run_requests=requests,
+        run_requests=wanted.requests,
         dynamic_partitions_requests=partitions,
         cursor=json.dumps(found.seen, sort_keys=True),
         skip_reason=skip,
@@ -167,12 +210,9 @@ def publish_accepted_batches(
     if run.job_name == lineage_job.name:
         return _after_act(context, data_root.get())
     partition = run.tags.get("dagster/partition")
-    selected = run.asset_selection or ()
-    of_packs = bool(selected) and not any(key.to_user_string() in STAGES for key in selected)
-    if partition is None or of_packs or run.job_name in {publish_job.name, k_report_job.name}:
-        return dg.SkipReason("the run made no batch")
-    if PROCESS_TAG in run.tags:
-        return dg.SkipReason("the command line publishes what it has run")
+    left_to_others = _why_not_ours(context)
+    if partition is None or left_to_others:
+        return dg.SkipReason(left_to_others or "the run made no batch")
     batch = BatchKey.parse(partition)
     problem = acceptance_problem(context.instance, data_root.get(), batch, PUBLISHED_STAGE)
     if problem is not None:
@@ -182,6 +222,21 @@ def publish_accepted_batches(
         # Its own run asks again when it has ended.
         return dg.SkipReason(f"batch {waiting[0]}, which is published, is being made again")
     return _publication_request(batch.pack, run.run_id)
+
+
+def _why_not_ours(context: dg.RunStatusSensorContext) -> str | None:
+    """Return why this sensor does not publish after a run, or None."""
+    run = context.dagster_run
+    selected = run.asset_selection or ()
+    of_packs = bool(selected) and not any(key.to_user_string() in STAGES for key in selected)
+    if of_packs or run.job_name in {publish_job.name, k_report_job.name}:
+        return "the run made no batch"
+    if PROCESS_TAG in run.tags:
+        return "the command line publishes what it has run"
+    origin = run.remote_job_origin
+    if automation_is_on(context.instance, None if origin is None else origin.location_name):
+        return "declarative automation is on: it publishes"
+    return None
 
 
 def _publication_request(pack: str, run_id: str) -> dg.RunRequest:
