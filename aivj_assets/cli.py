@@ -115,6 +115,14 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Render failed presets again, whatever their reason.")
     ] = False,
+    allow_unaccepted: Annotated[
+        str | None,
+        typer.Option(
+            "--allow-unaccepted",
+            metavar="REASON",
+            help="Look past the gates: make what follows the stage that is not accepted, marked and never published.",
+        ),
+    ] = None,
     all_batches: Annotated[
         bool, typer.Option("--all-batches", help="Run each batch of the pack that is not accepted and current.")
     ] = False,
@@ -133,6 +141,13 @@ def run(
         k=k, k_reason=k_reason, strategy=strategy, embedder=embedder, pretrained=pretrained, device=device,
         precision=precision, render=settings, only=only or [],
     )  # fmt: skip
+    if allow_unaccepted is not None:
+        if all_batches or not allow_unaccepted.strip():
+            raise UserError("--allow-unaccepted takes a reason and goes with one batch.")
+        from aivj_assets.orchestration.bypass import past_the_gates_and_report
+
+        key, reason = BatchKey.parse(batch), " ".join(allow_unaccepted.split())
+        raise typer.Exit(past_the_gates_and_report(console, data_root(root), key, options, reason))
     if all_batches:
         raise typer.Exit(run_all_and_report(console, data_root(root), batch, options))
     raise typer.Exit(run_and_report(console, data_root(root), BatchKey.parse(batch), options))

@@ -21,7 +21,7 @@ from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import lineage_job
-from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 
 ASSETS = [
@@ -54,6 +54,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     """Return the code location; `overrides` replaces resources by name (tests, other deployments)."""
     resources: dict[str, Any] = {
         "data_root": DataRootResource(),
+        "guard": GuardResource.configure_at_launch(),
         "renderer": RendererResource(),
         "embedder": EmbedderResource.configure_at_launch(),
     }

@@ -1,6 +1,6 @@
 """The hall from presets to publication without a browser or a model: all other assets and checks are the project's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,7 +21,7 @@ from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets_tests.builders import embeddings_meta, write_frames_meta, write_index, write_manifest
@@ -66,6 +66,15 @@ class House:
 
     def judge(self, batch: BatchKey, stage: str) -> dg.ExecuteInProcessResult:
         """Run the checks of a stage alone."""
+        return self.materialize(dg.AssetSelection.checks_for_assets(stage), None, {"dagster/partition": batch.key})
+
+    def make_past_the_gates(self, batch: BatchKey, stages: Sequence[str], reason: str) -> dg.ExecuteInProcessResult:
+        """Materialise stages with their checks, the bypass open."""
+        config = {"resources": {"guard": {"config": {"allow_unaccepted": True, "reason": reason}}}}
+        return self.materialize(dg.AssetSelection.assets(*stages), batch.key, run_config=config)
+
+    def judge(self, batch: BatchKey, stage: str) -> dg.ExecuteInProcessResult:
+        """Run the checks of a stage alone."""
         job = dg.define_asset_job("judge", selection=dg.AssetSelection.checks_for_assets(stage))
         of_house = dg.Definitions(
             assets=[one for one in self._assets if not isinstance(one, dg.AssetChecksDefinition)],
@@ -80,12 +89,19 @@ class House:
         return self.materialize(dg.AssetSelection.assets("publication"), pack)
 
     def materialize(
-        self, selection: dg.AssetSelection, partition: str, tags: Mapping[str, str] | None = None
+        self,
+        selection: dg.AssetSelection,
+        partition: str | None,
+        tags: Mapping[str, str] | None = None,
+        run_config: Mapping[str, Any] | None = None,
     ) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             self._assets, selection=selection, partition_key=partition, instance=self.instance, raise_on_error=False,
-            tags=dict(tags or {}),
-            resources={"data_root": DataRootResource(path=str(self.root.path))},
+            tags=dict(tags or {}), run_config=run_config,
+            resources={
+                "data_root": DataRootResource(path=str(self.root.path)),
+                "guard": GuardResource.configure_at_launch(),
+            },
         )  # fmt: skip
 
     def told(self, result: dg.ExecuteInProcessResult) -> tuple[list[str], list[str], list[str]]:
@@ -115,8 +131,8 @@ class House:
 
     def _embeddings(self) -> dg.AssetsDefinition:
         @dg.asset(name="embeddings", partitions_def=BATCHES, deps=["presets", "frames"])
-        def embeddings(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-            with batch_step(context, self.root, "embeddings") as step:
+        def embeddings(context: dg.AssetExecutionContext, guard: GuardResource) -> dg.MaterializeResult[Any]:
+            with batch_step(context, self.root, "embeddings", guard) as step:
                 save_embeddings(step.folder, self.embedded(step.batch))
                 return step.result({})
 

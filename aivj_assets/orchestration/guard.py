@@ -29,7 +29,8 @@ from aivj_assets.orchestration.stages import STAGES, ancestors, content_version
 
 # The history of checks is not public API; the contract test in integration/ notices when it changes.
 INPUTS_METADATA = "aivj/inputs"
-ProblemKind = Literal["missing", "unchecked", "rejected", "stale"]
+UNACCEPTED_METADATA = "aivj/unaccepted"
+ProblemKind = Literal["missing", "unchecked", "rejected", "stale", "changed", "unaccepted"]
 _EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
@@ -240,6 +241,8 @@ def stage_state(
     version = data_version_of(materialization)
     problem, rejected = _check_problem(instance, stage, batch.key, storage_id, without)
     kind: ProblemKind | None = "rejected" if rejected else "unchecked" if problem is not None else None
+    if problem is None and UNACCEPTED_METADATA in materialization.metadata:
+        problem, kind = f"it was made past the gates; materialise {stage} again", "unaccepted"
     if problem is None:
         made_from = recorded_inputs(materialization)
         for name in STAGES[stage].inputs:
@@ -253,6 +256,7 @@ def stage_state(
                 problem = f"its files have changed since they were materialised; materialise {stage} again"
         except UserError as error:
             problem = str(error)
+        kind = None if problem is None else "changed"
     return StageState(stage, version, problem, rejected, kind or (None if problem is None else "stale"))
 
 
@@ -268,17 +272,51 @@ def batch_states(
     return (stage_state(instance, root, batch, stage, without=without) for stage in stages)
 
 
-def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> dict[str, str]:
-    """Return {input: data version} for `stage` when every ancestor is accepted.
+@dataclass(frozen=True)
+class Admission:
+    """What a stage may read: {input: data version}, and {ancestor: problem} of what a bypass passed over."""
 
-    Raises `UserError` that names the batch, the first ancestor that is not, and the way out.
+    inputs: dict[str, str]
+    passed_over: dict[str, str]
+
+
+def admit(
+    instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str, *, allow_unaccepted: bool = False
+) -> Admission:
+    """Let a stage read its inputs when every ancestor is accepted.
+
+    With `allow_unaccepted` also where one is rejected, unchecked or stale, as long as its files are those that were
+    materialised. Raises `UserError` that names the batch, the first ancestor in the way, and the way out.
     """
     versions: dict[str, str] = {}
+    passed_over: dict[str, str] = {}
     for state in batch_states(instance, root, batch, ancestors(stage)):
-        if state.problem is not None:
-            raise UserError(f"Batch {batch}: '{stage}' refuses '{state.stage}': {state.problem}.")
+        problem = state.problem
+        if problem is not None and allow_unaccepted:
+            problem = _unreadable(root, batch, state)
+            if problem is None:
+                passed_over[state.stage] = str(state.problem)
+        if problem is not None:
+            raise UserError(f"Batch {batch}: '{stage}' refuses '{state.stage}': {problem}.")
         versions[state.stage] = state.data_version or ""
-    return {name: versions[name] for name in STAGES[stage].inputs}
+    return Admission({name: versions[name] for name in STAGES[stage].inputs}, passed_over)
+
+
+def _unreadable(root: DataRoot, batch: BatchKey, state: StageState) -> str | None:
+    """Return why a stage that is not accepted cannot even be read, None when its files are as materialised."""
+    if state.kind == "missing":
+        return state.problem
+    try:
+        if _version_now(root, batch, state.stage) == state.data_version:
+            return None
+    except UserError as error:
+        return str(error)
+    return f"its files have changed since they were materialised; materialise {state.stage} again"
+
+
+def require_ancestors(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> dict[str, str]:
+    """Return {input: data version} for `stage` when every ancestor is accepted; raises `UserError` as `admit` does."""
+    return admit(instance, root, batch, stage).inputs
 
 
 def is_unfinished(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, stage: str) -> bool:

@@ -10,6 +10,7 @@ from aivj_assets.cluster.rows import RowParts
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import load_embeddings
 from aivj_assets.contracts.findings import Finding, examples
+from aivj_assets.contracts.unaccepted import is_marked
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.lineage_store import Lineage, centroid_drift, stored_churn_problem
@@ -22,6 +23,9 @@ def lineage_findings(root: DataRoot, batch: BatchKey, clusters: Clusters) -> lis
 
     Raises `UserError` when the lineage's files are missing or broken.
     """
+    if is_marked(clusters):
+        detail = "not asked: made past the gates, the batch is in no lineage"
+        return [Finding(name, True, detail) for name in (PUBLISHED_IDS_KEPT, "centroid_drift", "far_from_centroids")]
     if clusters.lineage is None:
         raise UserError(f"{root.batch(batch).clusters} names no lineage; materialise clusters again.")
     lineage = Lineage.at(root.lineage(clusters.lineage.name), clusters.lineage.version)

@@ -8,9 +8,11 @@ be in the lineage already and its files are written from there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +20,9 @@ from aivj_assets.cluster.checks import check_clusters
 from aivj_assets.cluster.choose_k import DEFAULT_K, DEFAULT_PRESETS_PER_CLUSTER, capped_k
 from aivj_assets.cluster.lineage import Act, BatchRows, found, join
 from aivj_assets.cluster.rows import RowParts, check_unit_rows, count_distinct
-from aivj_assets.cluster.state import LineageParameters
+from aivj_assets.cluster.state import LineageParameters, LineageState
 from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, STRATEGIES
-from aivj_assets.cluster.version import shas_of
+from aivj_assets.cluster.version import Version, shas_of
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.clusters import BatchLineage, Cluster, Clusters, cluster_id, load_centroids, save_centroids
 from aivj_assets.contracts.embeddings import Embeddings
@@ -104,7 +106,7 @@ class Joining:
             act, k_reason = self._act(former)
             lineage = self._staged(former, act, k_reason) if act is not None else former
             if lineage is None:
-                raise UserError(f"Lineage '{self.folder.name}' has no version.")
+                raise _no_version(self.folder)
             update_labels(self.root, lineage, again=False, say=self.say)
             place = self.root.batch(self.batch)
             clusters = batch_clusters(lineage, self.batch, embeddings_sha256=sha256_file(place.embeddings))
@@ -116,6 +118,30 @@ class Joining:
                 put_in_force(lineage)
             clusters = kept or clusters
         return JoinedBatch(lineage, act, clusters, former)
+
+    def preview(self) -> Clusters:
+        """Write the clusters that the batch would have, and leave the lineage as it is; for what is past the gates.
+
+        Raises `UserError` as `join` does.
+        """
+        former = Lineage.open(self.folder)
+        act, k_reason = self._act(former)
+        version = act.version if act is not None else _version_of(self.folder, former)
+        numbers = version.numbers[version.places_of(self.rows.shas)]
+        ids = [cluster_id(int(number)) for number in numbers]
+        assignments = dict(zip(self.embeddings.preset_ids, ids, strict=True))
+        place = self.root.batch(self.batch)
+        clusters = Clusters(
+            **_listed(version.state, assignments, former.labels if former is not None else {}),
+            strategy=self.choice.strategy or DEFAULT_STRATEGY,
+            previous=None,
+            requested_k=former.facts.requested_k if former is not None else self.choice.k or DEFAULT_K,
+            k_reason=k_reason,
+            embeddings_sha256=sha256_file(place.embeddings),
+        )
+        save_centroids(place.centroids, centroids_of(version.state, clusters))
+        clusters.save(place.clusters)
+        return clusters
 
     @cached_property
     def rows(self) -> BatchRows:
@@ -226,11 +252,23 @@ class Joining:
         """Raise `UserError` before anything is in force that the checks of `clusters` would then reject."""
         bad = [
             finding.detail
-            for finding in check_clusters(clusters, centroids_of(lineage, clusters), self.embeddings.preset_ids)
+            for finding in check_clusters(
+                clusters, centroids_of(lineage.version.state, clusters), self.embeddings.preset_ids
+            )
             if not finding.passed and finding.severity == "error"
         ]
         if bad:
             raise UserError(f"Batch {self.batch} cannot join lineage '{lineage.name}': {'; '.join(bad)}.")
+
+
+def _no_version(folder: LineageDir) -> UserError:
+    return UserError(f"Lineage '{folder.name}' has no version.")
+
+
+def _version_of(folder: LineageDir, lineage: Lineage | None) -> Version:
+    if lineage is None:
+        raise _no_version(folder)
+    return lineage.version
 
 
 def _first_parameters(rows: BatchRows, choice: ClusterChoice) -> tuple[LineageParameters, str]:
@@ -251,36 +289,36 @@ def batch_clusters(lineage: Lineage, batch: BatchKey, *, embeddings_sha256: str)
     known = lineage.batch(batch.key)
     if known is None:
         raise UserError(f"Batch {batch} is not in lineage '{lineage.name}'; materialise clusters.")
-    assignments = lineage.ids_of(known)
-    sizes: dict[str, int] = {}
-    for name in assignments.values():
-        sizes[name] = sizes.get(name, 0) + 1
-    state, facts, labels = lineage.version.state, lineage.facts, lineage.labels
-    listed = [
-        (place, cluster_id(int(number)))
-        for place, number in enumerate(state.numbers)
-        if cluster_id(int(number)) in sizes
-    ]
+    state, facts = lineage.version.state, lineage.facts
     before = lineage.keys[: lineage.keys.index(batch.key)]
     return Clusters(
-        k=len(listed),
-        seed=state.parameters.seed,
+        **_listed(state, lineage.ids_of(known), lineage.labels),
         strategy=facts.strategy,
         previous=before[-1] if before else None,
-        clusters=[
+        requested_k=facts.requested_k,
+        k_reason=facts.k_reason,
+        embeddings_sha256=embeddings_sha256,
+        lineage=BatchLineage(name=lineage.name, version=facts.number, k=state.k, presets=len(lineage.version)),
+    )
+
+
+def _listed(state: LineageState, assignments: dict[str, str], labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `clusters.v0.json` says of the clusters of {presetId: cluster id}: those that have a preset in it."""
+    sizes = Counter(assignments.values())
+    listed = [(place, name) for place, number in enumerate(state.numbers) if (name := cluster_id(int(number))) in sizes]
+    return {
+        "k": len(listed),
+        "seed": state.parameters.seed,
+        "clusters": [
             Cluster(
-                id=name, size=sizes[name], centroid=row, born_in=state.born_in[place], label=labels[name],
+                id=name, size=sizes[name], centroid=row, born_in=state.born_in[place], label=labels.get(name, name),
                 library_size=int(state.sizes[place]),
             )
             for row, (place, name) in enumerate(listed)
         ],
-        assignments=assignments,
-        requested_k=facts.requested_k,
-        k_reason=facts.k_reason,
-        embeddings_sha256=embeddings_sha256,
-        libraries=dict(state.libraries),
-        lineage=BatchLineage(name=lineage.name, version=facts.number, k=state.k, presets=len(lineage.version)),
-    )  # fmt: skip
+        "assignments": assignments,
+        "libraries": dict(state.libraries),
+    }  # fmt: skip
 
 
 def _kept_file(place: BatchDir, clusters: Clusters) -> Clusters | None:
@@ -314,16 +352,14 @@ def ids_are_current(root: DataRoot, batch: BatchKey) -> bool:
     return lineage is not None and known is not None and lineage.ids_of(known) == made.assignments
 
 
-def centroids_of(lineage: Lineage, clusters: Clusters) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def centroids_of(state: LineageState, clusters: Clusters) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Return the centroids float32 [k, d] of a batch's clusters in their order."""
     numbers = np.array([int(cluster.id[1:]) for cluster in clusters.clusters], dtype=np.int64)
-    picked: np.ndarray[tuple[int, int], np.dtype[np.float32]] = lineage.version.state.centroids[
-        lineage.version.state.places(numbers)
-    ]
+    picked: np.ndarray[tuple[int, int], np.dtype[np.float32]] = state.centroids[state.places(numbers)]
     return picked
 
 
 def write_batch_clusters(place: BatchDir, lineage: Lineage, clusters: Clusters) -> None:
     """Write a batch's centroids and clusters."""
-    save_centroids(place.centroids, centroids_of(lineage, clusters))
+    save_centroids(place.centroids, centroids_of(lineage.version.state, clusters))
     clusters.save(place.clusters)

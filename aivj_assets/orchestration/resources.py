@@ -12,6 +12,7 @@ from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
 from aivj_assets.embed.choose import AUTO, EMBEDDERS, OPENCLIP, EmbedderChoice, check_hub_reachable, resolve_embedder
 from aivj_assets.embed.openclip import DEFAULT_PRETRAINED
 from aivj_assets.embed.precision import PRECISIONS
+from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, resolve_data_root
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.machine import this_machine
@@ -28,6 +29,26 @@ class DataRootResource(dg.ConfigurableResource[DataRoot]):
     def get(self) -> DataRoot:
         """Return the data root as a plain object."""
         return resolve_data_root({"AIVJ_ROOT": self.path} if self.path else os.environ)
+
+
+class GuardResource(dg.ConfigurableResource[None]):
+    """The bypass of the gates; closed unless a person opens it for one run."""
+
+    allow_unaccepted: bool = Field(
+        default=False,
+        description="make assets from inputs that are not accepted; what is made is marked as such, joins no lineage "
+        "and is never published",
+    )
+    reason: str | None = Field(default=None, description="why; needed with allow_unaccepted")
+
+    def bypass(self) -> str | None:
+        """Return the reason of an open bypass, None when it is closed. Raises `UserError` without a reason."""
+        if not self.allow_unaccepted:
+            return None
+        reason = " ".join((self.reason or "").split())
+        if not reason:
+            raise UserError("allow_unaccepted needs a reason: it is kept in all that is made past the gates.")
+        return reason
 
 
 class RendererResource(dg.ConfigurableResource[RenderEnvironment]):

@@ -14,11 +14,13 @@ from typing import Any
 
 import dagster as dg
 
+from aivj_assets.contracts.unaccepted import Unaccepted, mark_files
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
-from aivj_assets.orchestration.guard import INPUTS_METADATA, require_ancestors
+from aivj_assets.orchestration.guard import INPUTS_METADATA, UNACCEPTED_METADATA, admit
 from aivj_assets.orchestration.instance import STORAGE_ERRNOS
+from aivj_assets.orchestration.resources import GuardResource
 from aivj_assets.orchestration.stages import STAGES, Stage, content_version
 
 _OWNER_POLL_S = 2.0
@@ -51,6 +53,8 @@ class BatchStep:
     batch: BatchKey
     folder: BatchDir
     inputs: dict[str, str]
+    unaccepted: Unaccepted | None = None
+    """The mark of what is made here when a bypass let the step read what is not accepted."""
     started: float = field(default_factory=time.monotonic)
 
     def facts(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +64,17 @@ class BatchStep:
             "folder": dg.MetadataValue.path(str(self.folder.path)),
             "duration_s": round(time.monotonic() - self.started, 3),
             INPUTS_METADATA: dg.MetadataValue.json(self.inputs),
+            **(
+                {}
+                if self.unaccepted is None
+                else {UNACCEPTED_METADATA: dg.MetadataValue.json(self.unaccepted.to_json())}
+            ),
         }
 
     def version(self) -> dg.DataVersion:
-        """Return the content version of the files that the step has written."""
+        """Return the content version of the files that the step has written, marked where they are past the gates."""
+        if self.stage.inputs:
+            mark_files(self.stage.files(self.root, self.batch, self.folder), self.unaccepted)
         return dg.DataVersion(content_version(self.root, self.batch, self.stage))
 
     def output(self, metadata: Mapping[str, Any]) -> dg.Output[None]:
@@ -122,12 +133,22 @@ def _end_with(owner: ProcessMark | None) -> None:
 
 
 @contextmanager
-def batch_step(context: StepContext, root: DataRoot, stage_name: str) -> Iterator[BatchStep]:
-    """Open a step: this run holds the batch's lock and every ancestor is accepted, or the step fails in one line."""
+def batch_step(
+    context: StepContext, root: DataRoot, stage_name: str, guard: GuardResource | None = None
+) -> Iterator[BatchStep]:
+    """Open a step: this run holds the batch's lock and every ancestor is accepted, or the step fails in one line.
+
+    With a `guard` whose bypass is open it reads what is not accepted too: said in the log, marked in all it makes.
+    """
     with user_errors():
         batch = BatchKey.parse(context.partition_key)
         root.require_own_batch(batch)
         _end_with(run_owner())
         hold_batch(context, root, batch)
-        inputs = require_ancestors(context.instance, root, batch, stage_name)
-        yield BatchStep(context, STAGES[stage_name], root, batch, root.batch(batch), inputs)
+        reason = guard.bypass() if guard is not None else None
+        admitted = admit(context.instance, root, batch, stage_name, allow_unaccepted=reason is not None)
+        mark = None
+        if reason is not None and admitted.passed_over:
+            mark = Unaccepted(reason=reason, run_id=context.run.run_id, passed_over=admitted.passed_over)
+            context.log.warning(f"Batch {batch}, {stage_name}: {mark.sentence}")
+        yield BatchStep(context, STAGES[stage_name], root, batch, root.batch(batch), admitted.inputs, mark)

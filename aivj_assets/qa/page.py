@@ -73,13 +73,14 @@ def write_qa_samples(
     per_cluster: int = 12,
     frame_index: int = 1,
     seed: int = 1,
+    notice: str | None = None,
 ) -> QaIndex:
     """Write `qa-samples/` whole and return its index.
 
     Samples are drawn per cluster (see `sample_clusters`) and shown from calm to peak, by motion. `frame_index` is the
     capture that is copied, the last one of a preset that has fewer. `labels` are the manifest's, {presetId: label}.
-    Raises `UserError` when a clustered preset has no ok record or energy, or a frame is not on disk; the earlier
-    folder is then unchanged.
+    `notice` stands above all. Raises `UserError` when a clustered preset has no ok record or energy, or a frame is not
+    on disk; the earlier folder is then unchanged.
     """
     if per_cluster < 1 or frame_index < 0:
         raise UserError(f"per cluster {per_cluster} must be at least 1 and frame index {frame_index} at least 0.")
@@ -95,12 +96,12 @@ def write_qa_samples(
             ]
         index = QaIndex(pack=batch.pack, per_cluster=per_cluster, frame_index=frame_index, copied=copies, seed=seed)
         views = _cluster_views(clusters, copies, ok, energies, labels)
-        write_text_atomic(new / PAGE_NAME, render_page(batch, index, views))
+        write_text_atomic(new / PAGE_NAME, render_page(batch, index, views, notice))
         index.save(new / INDEX_NAME)
     return index
 
 
-def render_page(batch: BatchKey, index: QaIndex, clusters: Sequence[ClusterView]) -> str:
+def render_page(batch: BatchKey, index: QaIndex, clusters: Sequence[ClusterView], notice: str | None = None) -> str:
     """Return the review page as HTML. Names of presets are untrusted: all values are escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -116,7 +117,13 @@ def render_page(batch: BatchKey, index: QaIndex, clusters: Sequence[ClusterView]
     for cluster in clusters:
         counts.update({share.energy: share.count for share in cluster.mix})
     return environment.get_template("review.html.j2").render(
-        batch=batch, index=index, clusters=clusters, presets=presets, mix=_shares(counts), samples=len(index.copied)
+        batch=batch,
+        index=index,
+        clusters=clusters,
+        presets=presets,
+        mix=_shares(counts),
+        samples=len(index.copied),
+        notice=notice,
     )
 
 

@@ -17,7 +17,7 @@ from aivj_assets.orchestration.lineage_join import ClusterChoice, JoinedBatch, J
 from aivj_assets.orchestration.lineage_store import centroid_drift, lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.report.pictures import as_markdown_image, bar_chart, project_2d, scatter
@@ -57,17 +57,21 @@ class ClusterConfig(dg.Config):
     pool=CLUSTER_POOL,
 )
 def clusters(
-    context: dg.AssetExecutionContext, config: ClusterConfig, data_root: DataRootResource
+    context: dg.AssetExecutionContext, config: ClusterConfig, data_root: DataRootResource, guard: GuardResource
 ) -> dg.MaterializeResult[Any]:
     """Let the batch join its pack's lineage: known presets keep their cluster, new ones join one or found one."""
     root = data_root.get()
-    with batch_step(context, root, "clusters") as step:
+    with batch_step(context, root, "clusters", guard) as step:
         embeddings = load_embeddings(step.folder)
         settings = PackSettings.of_pack(root, step.batch.pack)
-        joined = Joining(
+        joining = Joining(
             root, lineage_of(root, step.batch.pack), step.batch, embeddings, chosen(config, settings.clusters),
             context.log.info,
-        ).join()  # fmt: skip
+        )  # fmt: skip
+        if step.unaccepted is not None:
+            made = joining.preview()
+            return step.result({"k": made.k, "presets": len(made.assignments), "lineage": "none: made past the gates"})
+        joined = joining.join()
         facts = joined.lineage.facts
         known = " as it was: the batch is in it with these presets and rows" if joined.act is None else ""
         context.log.info(f"Lineage '{joined.lineage.name}', version {facts.number}{known}")

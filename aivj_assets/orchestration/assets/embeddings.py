@@ -17,7 +17,7 @@ from aivj_assets.orchestration.embedding_facts import embedding_facts
 from aivj_assets.orchestration.instance import EMBEDDER_POOL
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.profile import frozen_card_finding
-from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 
@@ -30,11 +30,11 @@ from aivj_assets.orchestration.step import batch_step
     pool=EMBEDDER_POOL,
 )
 def embeddings(
-    context: dg.AssetExecutionContext, data_root: DataRootResource, embedder: EmbedderResource
+    context: dg.AssetExecutionContext, data_root: DataRootResource, embedder: EmbedderResource, guard: GuardResource
 ) -> dg.MaterializeResult[Any]:
     """Embed the captured frames: row = normalise(mean(normalise(frame))), one row per ok preset in manifest order."""
     root = data_root.get()
-    with batch_step(context, root, "embeddings") as step:
+    with batch_step(context, root, "embeddings", guard) as step:
         source = FrameSource.of_batch(
             step.folder,
             read_records(step.folder.frames_index),

@@ -11,7 +11,7 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.orchestration.partitions import BATCHES
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import BatchStep, batch_step
 from aivj_assets.qa.page import write_qa_samples
@@ -35,11 +35,11 @@ class QaConfig(dg.Config):
     kinds={"html"},
 )
 def qa_samples(
-    context: dg.AssetExecutionContext, config: QaConfig, data_root: DataRootResource
+    context: dg.AssetExecutionContext, config: QaConfig, data_root: DataRootResource, guard: GuardResource
 ) -> dg.MaterializeResult[Any]:
     """Draw up to `perCluster` presets a cluster at random, seeded, and write the page that shows them."""
     root = data_root.get()
-    with batch_step(context, root, "qa_samples") as step:
+    with batch_step(context, root, "qa_samples", guard) as step:
         manifest = Manifest.load(root.manifest(step.batch))
         index = write_qa_samples(
             step.folder,
@@ -53,6 +53,7 @@ def qa_samples(
             per_cluster=config.per_cluster,
             frame_index=config.frame_index,
             seed=config.seed,
+            notice=step.unaccepted.sentence if step.unaccepted is not None else None,
         )
         page = step.folder.qa_dir / "index.html"
         return step.result(

@@ -11,7 +11,7 @@ from aivj_assets.orchestration.guard import latest_materialization
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.profile import known_pixels, settle_profile
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.report.record import build_run_record
@@ -23,14 +23,17 @@ from aivj_assets.report.record import build_run_record
     group_name="batch",
     kinds={"json"},
 )
-def run_record(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+def run_record(
+    context: dg.AssetExecutionContext, data_root: DataRootResource, guard: GuardResource
+) -> dg.MaterializeResult[Any]:
     """Record parameters and fingerprint, versions, renderer, counts, gates with verdicts, k, durations, open QA."""
     root = data_root.get()
-    with batch_step(context, root, "run_record") as step:
+    with batch_step(context, root, "run_record", guard) as step:
         # Every ancestor is accepted: here, and not before, the batch may decide for its lineage.
         card = EmbeddingsMeta.load(step.folder.embeddings_meta).card
         pixels = known_pixels(FramesMeta.load(step.folder.frames_meta))
-        settle_profile(context.instance, root, step.batch, card, pixels)
+        if step.unaccepted is None:
+            settle_profile(context.instance, root, step.batch, card, pixels)
         record = build_run_record(
             root,
             step.batch,

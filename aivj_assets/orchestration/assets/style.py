@@ -10,7 +10,7 @@ from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.style.energy import energy_by_motion
@@ -24,10 +24,12 @@ from aivj_assets.style.policy import REASONS, build_policy
     group_name="batch",
     kinds={"json"},
 )
-def style_index(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+def style_index(
+    context: dg.AssetExecutionContext, data_root: DataRootResource, guard: GuardResource
+) -> dg.MaterializeResult[Any]:
     """Index every clustered preset: v1 by cluster and motion tier, v0 by author and title for the app's fallback."""
     root = data_root.get()
-    with batch_step(context, root, "style_index") as step:
+    with batch_step(context, root, "style_index", guard) as step:
         manifest = Manifest.load(root.manifest(step.batch))
         made = Clusters.load(step.folder.clusters)
         records = read_records(step.folder.frames_index)
@@ -63,10 +65,12 @@ def style_index(context: dg.AssetExecutionContext, data_root: DataRootResource) 
     group_name="batch",
     kinds={"json"},
 )
-def style_policy(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
+def style_policy(
+    context: dg.AssetExecutionContext, data_root: DataRootResource, guard: GuardResource
+) -> dg.MaterializeResult[Any]:
     """Write the policy by which the app picks from the index."""
     root = data_root.get()
-    with batch_step(context, root, "style_policy") as step:
+    with batch_step(context, root, "style_policy", guard) as step:
         policy = build_policy(step.batch.pack, utc_now())
         policy.save_if_changed(step.folder.style_policy)
         return step.result(

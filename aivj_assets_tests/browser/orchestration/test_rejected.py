@@ -15,7 +15,7 @@ from aivj_assets.definitions import ASSETS
 from aivj_assets.layout import BatchKey
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import explain_run
-from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
+from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
 from aivj_assets.orchestration.stages import STAGES
 
 DOWNSTREAM = [name for name in STAGES if name not in ("presets", "frames")]
@@ -37,7 +37,7 @@ def materialise_alone(cli, batch: str, stage: str) -> tuple[bool, list[str]]:
             partition_key=batch,
             instance=instance,
             resources={
-                "data_root": DataRootResource(path=str(cli.root.path)),
+                "data_root": DataRootResource(path=str(cli.root.path)), "guard": GuardResource(),
                 "renderer": RendererResource(),
                 "embedder": EmbedderResource(model="efficientnet-lite0"),
             },

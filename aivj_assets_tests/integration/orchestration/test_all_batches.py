@@ -24,7 +24,7 @@ from aivj_assets.orchestration.jobs import batch_job, publish_job
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
 from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.packs.split import split_pack
 from aivj_assets.render.environment import BrowserReport
 from aivj_assets_tests.builders import PAGE, seed_storage, write_frames_meta, write_index, write_manifest
@@ -48,7 +48,7 @@ class Machine:
             assets=[made for made in house._assets if made not in CHECKS],
             asset_checks=CHECKS,
             jobs=[batch_job, publish_job],
-            resources={"data_root": DataRootResource(path=str(root.path))},
+            resources={"data_root": DataRootResource(path=str(root.path)), "guard": GuardResource()},
         )
         monkeypatch.setattr(all_batches, "run_batch", self.run_batch)
         monkeypatch.setattr(all_batches, "run_publication", self.run_publication)

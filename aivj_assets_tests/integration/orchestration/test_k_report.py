@@ -22,7 +22,7 @@ from aivj_assets.orchestration.assets.k_report import k_report, make_report
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
 from aivj_assets.orchestration.partitions import PACKS
-from aivj_assets.orchestration.resources import DataRootResource
+from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets_tests.builders import (
     embeddings_meta,
     seed_storage,
@@ -83,7 +83,7 @@ def materialized(root: DataRoot, instance: dg.DagsterInstance, pack: str, ks: li
     return dg.materialize(
         [k_report], partition_key=pack, instance=instance, raise_on_error=False,
         run_config={"ops": {"k_report": {"config": {"ks": ks}}}},
-        resources={"data_root": DataRootResource(path=str(root.path))},
+        resources={"data_root": DataRootResource(path=str(root.path)), "guard": GuardResource()},
     )  # fmt: skip
 
 
