@@ -98,7 +98,8 @@ def _open_text(facts: DiaryFacts) -> str:
     if facts.state == "accepted":
         return _qa_text(facts.qa)
     if facts.state == "incomplete" and facts.summary is not None:
-        return f"incomplete, {_recorded(facts.summary)}; go on with: aivj run {facts.batch}"
+        recorded = f"{facts.summary.recorded} of {facts.summary.figures.total} presets have a record"
+        return f"incomplete, {recorded}; go on with: aivj run {facts.batch}"
     if facts.rejections:
         kind = "gates failed" if set(facts.rejections) <= _GATE_NAMES else "rejected"
         return f"{kind}: {plain('; '.join(facts.rejections.values()))}"
@@ -115,14 +116,10 @@ def _qa_text(qa: QaVerdict) -> str:
     return f"QA {qa.verdict or 'reviewed'}{by}{at}{note}"
 
 
-def _recorded(summary: BatchSummary) -> str:
-    return f"{summary.recorded} of {summary.figures.total} presets have a record"
-
-
 def _facts(facts: DiaryFacts, summary: BatchSummary) -> Iterator[tuple[str, str]]:
     figures = summary.figures
     if _is_open(facts):
-        yield "presets", f"{figures.total} in the manifest; {_recorded(summary)}"
+        yield "presets", f"{figures.total} in the manifest, {summary.recorded} have a record so far"
         return
     yield "presets", f"{figures.total} in the manifest"
     if "frames" not in facts.made:

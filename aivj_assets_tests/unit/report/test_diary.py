@@ -85,7 +85,7 @@ def test_an_incomplete_batch_says_how_far_it_is_and_shows_no_verdict(root: DataR
         "- [ ] big/batch-0001: incomplete, 5 of 20 presets have a record; go on with: aivj run big/batch-0001"
     )
     text = "\n".join(diary_section(facts))
-    assert "- presets: 20 in the manifest; 5 of 20 presets have a record" in text
+    assert "- presets: 20 in the manifest, 5 have a record so far" in text
     assert "ok_rate" not in text
     assert "rendered" not in text
 
