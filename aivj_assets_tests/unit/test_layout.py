@@ -244,3 +244,18 @@ def test_locks_are_found_in_batch_folders_only(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"{}")
     assert root.find_locks() == sorted(locks)
+
+
+def test_batches_are_found_by_their_artifacts_too(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    assert root.find_made_batches() == []
+    for key in ("zeta", "big/batch-0002", "big/batch-0001"):
+        report = root.batch(BatchKey.parse(key)).presets_report
+        report.parent.mkdir(parents=True)
+        report.write_bytes(b"{}")
+    for folder in ("big/k-report", "big/batch-x", "con"):
+        (root.artifacts_dir / folder).mkdir(parents=True)
+    for stray in ("big/batch-x/presets-report.json", "con/presets-report.json"):
+        (root.artifacts_dir / stray).write_bytes(b"{}")
+    assert [batch.key for batch in root.find_made_batches()] == ["big/batch-0001", "big/batch-0002", "zeta"]
+    assert root.gate_report(".html") == root.artifacts_dir / "gates.html"
