@@ -15,6 +15,7 @@ from dagster._core.events import RunFailureReason
 from dagster_shared.error import SerializableErrorInfo
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
+from aivj_assets.orchestration.budget import incomplete_sentence
 from aivj_assets.orchestration.instance import process_tags
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.sensors import MANIFEST_TAG
@@ -102,8 +103,12 @@ def _execute(
         ) as result,
     ):
         outcome.run_id, outcome.success = result.run_id, result.success
+    incomplete = incomplete_sentence(instance, outcome.run_id)
+    outcome.success = outcome.success and incomplete is None
     outcome.interrupted = not outcome.success and was_interrupted(instance, outcome.run_id)
     outcome.problems, outcome.rejected, outcome.warnings = explain_run(instance, outcome.run_id)
+    if incomplete is not None:
+        outcome.problems.append(incomplete)
     return outcome
 
 

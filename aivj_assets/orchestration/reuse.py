@@ -40,8 +40,19 @@ def config_digest(run_config: Mapping[str, Any]) -> str:
     for name in ("execution", "loggers"):
         counted.pop(name, None)
     counted.get("resources", {}).get("embedder", {}).get("config", {}).pop("note", None)
+    _drop_budget(counted)
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _drop_budget(run_config: dict[str, Any]) -> None:
+    """Take out what ends a rendering early: it changes nothing that is made."""
+    ops = run_config.get("ops", {})
+    ops.get("frames", {}).get("config", {}).pop("stopAfterSec", None)
+    if ops.get("frames") in ({}, {"config": {}}):
+        del ops["frames"]
+    if run_config.get("ops") == {}:
+        del run_config["ops"]
 
 
 def is_finished(

@@ -168,9 +168,11 @@ def plan_rendering(
     page: PageDescription,
     parallel: int = 1,
     retry_failed: bool = False,
+    stop_at_epoch_s: float | None = None,
 ) -> RenderPlan:
     """Absorb logs, drop records that no longer count, and cut what is left into shards.
 
+    No preset is started after `stop_at_epoch_s`, nor when `stopAfterSec` is over, whichever comes first.
     Records are dropped from the index before any frame of theirs is overwritten, so that a line of the index never
     stands over another rendering's frames. Only the one who holds the batch may call this.
     """
@@ -191,7 +193,10 @@ def plan_rendering(
     if kept != records:
         _write_index(batch_dir, kept)
     todo = tuple(ShardPreset(preset_id=preset.id, rel_path=preset.rel_path) for preset in pending)
-    deadline = time.time() + parameters.stop_after_sec if parameters.stop_after_sec > 0 else None
+    ends = [] if stop_at_epoch_s is None else [stop_at_epoch_s]
+    if parameters.stop_after_sec > 0:
+        ends.append(time.time() + parameters.stop_after_sec)
+    deadline = min(ends, default=None)
     shards = plan_shards(
         todo,
         batch_key=batch.key,

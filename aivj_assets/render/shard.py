@@ -16,7 +16,7 @@ from aivj_assets.render.probe import build_payload, check_renderer, outer_timeou
 from aivj_assets.render.resume import is_done
 from aivj_assets.render.session import BrowserDiedError, BrowserError, ProbeTimeoutError, RenderSession
 from aivj_assets.render.shard_log import ShardLog, store_frames
-from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan, ShardPreset
+from aivj_assets.render.shard_plan import TIME_IS_OVER, ShardOutcome, ShardPlan, ShardPreset
 
 logger = logging.getLogger(__name__)
 Record = OkRecord | FailedRecord
@@ -264,7 +264,7 @@ class _ShardRun:
         deadline = self._plan.deadline_epoch_s
         reason = self._listeners.should_stop() if self._listeners.should_stop is not None else None
         if reason is None and deadline is not None and time.time() >= deadline:
-            reason = "stopAfterSec is over"
+            reason = TIME_IS_OVER
         if reason is not None:
             self._stop_reason = reason
             raise _StoppedError(reason)

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
 from aivj_assets.layout import BatchDir, DataRoot
 
+TIME_IS_OVER = "stopAfterSec is over"
+"""Why a shard stopped at its deadline."""
+
 
 class ShardPreset(BaseModel):
     """One preset to render."""

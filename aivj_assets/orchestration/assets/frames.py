@@ -27,6 +27,7 @@ from aivj_assets.layout import BatchDir, BatchKey, sha256_file
 from aivj_assets.orchestration.adopted import require_not_adopted
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
+from aivj_assets.orchestration.budget import record_incomplete, stop_at, why_incomplete
 from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
@@ -36,7 +37,7 @@ from aivj_assets.orchestration.step import BatchStep, batch_step, hold_batch, ru
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import finish_index, plan_rendering
 from aivj_assets.render.shard import render_shard as render_presets
-from aivj_assets.render.shard_plan import ShardOutcome, ShardPlan
+from aivj_assets.render.shard_plan import TIME_IS_OVER, ShardOutcome, ShardPlan
 
 FINGERPRINT_TAG = "aivj/fingerprint"
 
@@ -81,6 +82,7 @@ def plan_frames(
             parameters=parameters,
             page=report.page,
             parallel=max(1, pool.slot_count),
+            stop_at_epoch_s=stop_at(context.run),
         )
         context.instance.add_run_tags(context.run.run_id, {FINGERPRINT_TAG: plan.fingerprint})
         context.log.info(
@@ -159,10 +161,11 @@ def render_shard(
     return vars(outcome)
 
 
-@dg.op(out=dg.Out(dg.Nothing))
+# Not required: a rendering that its budget ended gives no frames, and its run has not failed.
+@dg.op(out=dg.Out(dg.Nothing, is_required=False))
 def collect_frames(
     context: dg.OpExecutionContext, job: dict[str, Any], outcomes: list[dict[str, Any]], data_root: DataRootResource
-) -> dg.Output[None]:
+) -> Iterator[dg.Output[None]]:
     """Merge the shards into the index and materialise, if every preset has a record."""
     with batch_step(context, data_root.get(), "frames") as step:
         _require_current_plan(step.folder, job["plan_id"])
@@ -175,11 +178,15 @@ def collect_frames(
             )
         finished = finish_index(step.folder, presets, job["fingerprint"])
         if not finished.complete:
-            why = next((shard.stop_reason for shard in shards if shard.stop_reason), "it was interrupted")
-            raise UserError(
+            why = why_incomplete(shard.stop_reason for shard in shards)
+            sentence = (
                 f"Batch {step.batch} is incomplete: {len(finished.left)} of {finished.total} presets have no record "
                 f"yet ({why}). What is rendered is kept; run the batch again to go on."
             )
+            if why != TIME_IS_OVER:
+                raise UserError(sentence)
+            record_incomplete(context, sentence, total=finished.total, left=len(finished.left))
+            return
         meta = FramesMeta(
             generated_at=utc_now(),
             batch=step.batch.key,
@@ -204,7 +211,7 @@ def collect_frames(
             meta.save(step.folder.frames_meta)
         step.folder.render_plan.unlink(missing_ok=True)
         rendered = sum(shard.ok + shard.failed - shard.reused for shard in shards)
-        return step.output(frames_facts(step.folder, presets, meta, rendered))
+        yield step.output(frames_facts(step.folder, presets, meta, rendered))
 
 
 def _is_same_rendering(path: Path, meta: FramesMeta) -> bool:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
+from aivj_assets.layout import project_root
+from aivj_assets.orchestration.guard import latest_materialization, latest_verdict
+from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.browser.orchestration.conftest import OFFLINE, QUICK_OPTIONS, Cli
 
 
@@ -69,7 +75,20 @@ def test_kill_9_then_a_time_budget_then_the_rest(slow, wait_for) -> None:
     assert "is incomplete" in budgeted.stdout
     assert "Traceback" not in budgeted.stdout + budgeted.stderr
     assert not slow.batch("long").frames_meta.exists()
-    assert len(kept) <= len(rendered_lines(slow, "long")) < 24
+    done = len(rendered_lines(slow, "long"))
+    assert len(kept) <= done < 24
+    with open_instance(slow.root, {}) as instance:
+        run = instance.get_runs(limit=1)[0]
+        # What is left is recorded; it is no failure, and nothing was judged.
+        assert run.status == dg.DagsterRunStatus.SUCCESS
+        assert run.tags["aivj/incomplete"] == f"{24 - done} of 24 presets left"
+        events = instance.all_logs(run.run_id)
+        told = [event.asset_observation for event in events if event.asset_observation is not None]
+        assert [(one.partition, one.metadata["done"].value, one.metadata["left"].value) for one in told] == [
+            ("long", done, 24 - done)
+        ]
+        assert latest_materialization(instance, "frames", "long") is None
+        assert latest_verdict(instance, "frames", "ok_rate", "long") is None
 
     last = slow.run("long")
     assert last.returncode == 0, last.stdout + last.stderr
@@ -80,6 +99,22 @@ def test_kill_9_then_a_time_budget_then_the_rest(slow, wait_for) -> None:
     assert {record["presetId"]: record["at"] for record in records if record["presetId"] in kept} == kept
     after = frame_times(slow, "long")
     assert {name: after[name] for name in kept_frames} == kept_frames
+
+
+def test_a_run_that_starts_after_the_nights_end_renders_nothing_and_has_not_failed(slow) -> None:
+    assert slow.run("long", "--only", "presets").returncode == 0
+    home = {"AIVJ_ROOT": str(slow.root.path), "DAGSTER_HOME": str(slow.root.dagster_home)}
+    tags = json.dumps({"dagster/partition": "long", "aivj/stop_at": "1"})
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "aivj_assets.definitions", "-j", "batch_job"]
+    done = subprocess.run(
+        [*command, "-d", str(project_root()), "--tags", tags], env={**os.environ, "AIVJ_EMBEDDER": OFFLINE[1], **home},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "24 of 24 presets have no record yet" in done.stderr
+    assert rendered_lines(slow, "long") == []
+    with open_instance(slow.root, {}) as instance:
+        assert instance.get_runs(limit=1)[0].tags["aivj/incomplete"] == "24 of 24 presets left"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX; Windows sends console events")

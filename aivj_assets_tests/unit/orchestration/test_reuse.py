@@ -21,3 +21,12 @@ def test_the_configuration_is_left_as_it_is() -> None:
     config = embedder(model="a", note="refused")
     config_digest(config)
     assert config == embedder(model="a", note="refused")
+
+
+def test_a_time_budget_changes_nothing_that_is_made() -> None:
+    def frames(**config: float) -> dict:
+        return {"ops": {"frames": {"config": config}}}
+
+    assert config_digest(frames(stopAfterSec=60)) == config_digest({})
+    assert config_digest(frames(stopAfterSec=60, warmupFrames=90)) == config_digest(frames(warmupFrames=90))
+    assert config_digest(frames(warmupFrames=90)) != config_digest({})

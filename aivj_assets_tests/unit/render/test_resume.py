@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,15 @@ def test_a_plan_survives_the_way_to_another_process(batch: Batch) -> None:
     assert ShardPlan.model_validate(shard.model_dump(mode="json")) == shard
     assert ShardPlan.model_validate_json(shard.model_dump_json()) == shard
     assert shard.deadline_epoch_s is not None
+
+
+def test_the_earlier_of_two_ends_counts(batch: Batch) -> None:
+    soon, budget = time.time() + 5, RenderParameters(capture_count=2, stop_after_sec=60)
+    assert {shard.deadline_epoch_s for shard in batch.plan(budget, stop_at_epoch_s=soon).shards} == {soon}
+    late = batch.plan(budget, stop_at_epoch_s=soon + 3600).shards[0].deadline_epoch_s
+    assert late is not None
+    assert soon < late < soon + 3600
+    assert batch.plan(RenderParameters(capture_count=2)).shards[0].deadline_epoch_s is None
 
 
 def test_shard_names_tell_plans_apart(batch: Batch) -> None:
