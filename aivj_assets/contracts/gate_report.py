@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from pydantic import Field
@@ -48,7 +49,7 @@ class GateResult(_Complete):
     def declared(self) -> Gate:
         """The gate with the threshold by which it was judged."""
         found = next(gate for gate in GATES if gate.name == self.gate)
-        return Gate(found.name, found.rule, self.threshold, found.comparison, found.remedy, found.measure)
+        return replace(found, threshold=self.threshold)
 
     @property
     def shown(self) -> str:
