@@ -217,12 +217,22 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 3000,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
+    automation: Annotated[
+        str | None,
+        typer.Option(
+            "--automation",
+            help="job: one run makes a whole batch; declarative: accepted frames flow on. Kept until changed.",
+        ),
+    ] = None,
     root: RootOption = None,
 ) -> None:
     """Start Dagster's web UI and daemon on 127.0.0.1; Ctrl-C stops both."""
     from aivj_assets.orchestration.ui import serve_ui
 
-    raise typer.Exit(serve_ui(console, data_root(root), port=port, embedder=embedder, pretrained=pretrained))
+    status = serve_ui(
+        console, data_root(root), port=port, embedder=embedder, pretrained=pretrained, automation=automation
+    )
+    raise typer.Exit(status)
 
 
 # Here, and not above: the help lists commands in this order.

@@ -1,5 +1,6 @@
 """The one place where assets, checks, sensors, jobs and resources meet."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import lineage_job
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
+from aivj_assets.orchestration.schedules import nightly_rendering
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 
 ASSETS = [
@@ -63,6 +65,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         asset_checks=CHECKS,
         jobs=[batch_job, publish_job, k_report_job, gate_report_job, lineage_job],
         sensors=[new_manifest_batches, publish_accepted_batches, refresh_gate_report, declarative_automation],
+        schedules=[nightly_rendering(os.environ)],
         resources={**resources, **(overrides or {})},
         executor=_executor(),
     )

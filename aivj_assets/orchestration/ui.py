@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,10 +20,14 @@ from rich.console import Console
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
+from aivj_assets.orchestration.automation import AUTOMATION_SENSOR, automation_is_on
 from aivj_assets.orchestration.instance import open_instance, prepare_home, report_dead_runs
+from aivj_assets.orchestration.night import Night
 from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE
 
 HOST = "127.0.0.1"
+LOCATION = "aivj_assets.definitions"
+JOB, DECLARATIVE = AUTOMATION_MODES = ("job", "declarative")
 DEFAULT_PORT = 3000
 UI_URL_VARIABLE = "AIVJ_UI_URL"
 """Set by `aivj ui` for the runs that it starts: where pages link to."""
@@ -34,8 +40,21 @@ def default_ui_url() -> str:
     return f"http://{HOST}:{DEFAULT_PORT}"
 
 
-def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None) -> int:
-    """Start the UI and the daemon, say when they are ready, wait for Ctrl-C and stop both; returns the exit status."""
+def serve_ui(
+    console: Console,
+    root: DataRoot,
+    *,
+    port: int,
+    embedder: str | None,
+    pretrained: str | None,
+    automation: str | None = None,
+) -> int:
+    """Start the UI and the daemon, say when they are ready, wait for Ctrl-C and stop both; returns the exit status.
+
+    `automation` chooses what follows a batch's frames, one of `AUTOMATION_MODES`; None leaves it as it is.
+    """
+    if automation is not None and automation not in AUTOMATION_MODES:
+        raise UserError(f"--automation {automation}: choose {' or '.join(AUTOMATION_MODES)}.")
     _require_free_port(port)
     prepare_home(root)
     only_one = FileLock(root.dagster_home / "ui.lock", timeout=0)
@@ -44,12 +63,14 @@ def serve_ui(console: Console, root: DataRoot, *, port: int, embedder: str | Non
     except Timeout:
         raise UserError(f"A UI for {root.path} runs already; use it, or end it first.") from None
     try:
-        return _serve(console, root, port, embedder, pretrained)
+        return _serve(console, root, port=port, embedder=embedder, pretrained=pretrained, automation=automation)
     finally:
         only_one.release()
 
 
-def _serve(console: Console, root: DataRoot, port: int, embedder: str | None, pretrained: str | None) -> int:
+def _serve(
+    console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None, automation: str | None
+) -> int:
     _sweep(root)
     log_path = root.dagster_home / "ui.log"
     environ = {
@@ -60,8 +81,11 @@ def _serve(console: Console, root: DataRoot, port: int, embedder: str | None, pr
         **({EMBEDDER_VARIABLE: embedder} if embedder else {}),
         **({PRETRAINED_VARIABLE: pretrained} if pretrained else {}),
     }
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "aivj_assets.definitions", "-h", HOST, "-p", str(port)]
-    command += ["--working-directory", str(project_root())]
+    location = ["-m", LOCATION, "--working-directory", str(project_root())]
+    command = [sys.executable, "-m", "dagster", "dev", *location, "-h", HOST, "-p", str(port)]
+    if automation is not None:
+        _switch_automation(automation, location, environ, log_path)
+    _say_modes(console, root, environ)
     url = f"http://{HOST}:{port}"
     with log_path.open("ab") as log:
         # A group of its own: Ctrl-C reaches only us, and we stop the services in order.
@@ -84,6 +108,27 @@ def _serve(console: Console, root: DataRoot, port: int, embedder: str | None, pr
         signal.signal(signal.SIGTERM, previous)
         stop_tree(process)
         _sweep(root)
+
+
+def _switch_automation(mode: str, location: Sequence[str], environ: Mapping[str, str], log_path: Path) -> None:
+    """Start or stop the automation sensor, before the daemon can look at it; the UI shows and changes the same."""
+    act = "start" if mode == DECLARATIVE else "stop"
+    command = [sys.executable, "-m", "dagster", "sensor", act, AUTOMATION_SENSOR, *location]
+    with log_path.open("ab") as log:
+        done = subprocess.run(command, env=dict(environ), stdout=log, stderr=log, check=False)
+    if done.returncode != 0:
+        raise UserError(f"The sensor {AUTOMATION_SENSOR} could not be changed; see {log_path}.")
+
+
+def _say_modes(console: Console, root: DataRoot, environ: Mapping[str, str]) -> None:
+    with open_instance(root, environ) as instance:
+        declarative = automation_is_on(instance, LOCATION)
+    if declarative:
+        text = "Automation: declarative; accepted frames flow on by themselves (back: --automation job)."
+        console.print(text, highlight=False, soft_wrap=True)
+    problem = Night.of(environ).problem
+    if problem is not None:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
 
 
 def _sweep(root: DataRoot) -> None:
