@@ -23,6 +23,7 @@ from aivj_assets.cli_lineage import lineage_app
 from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
 from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
+from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
@@ -241,6 +242,7 @@ app.command("similar")(similar)
 bench_app.command("growth")(growth)
 app.command("adopt")(adopt)
 app.command("profile")(profile)
+app.command("remedy")(remedy)
 app.command("k-report")(k_report)
 app.add_typer(pack_app, name="pack")
 app.add_typer(lineage_app, name="lineage")

@@ -22,6 +22,7 @@ from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import lineage_job
+from aivj_assets.orchestration.remedies import try_remedies
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
 from aivj_assets.orchestration.schedules import nightly_rendering
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
@@ -64,8 +65,13 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         assets=with_conditions(ASSETS),
         asset_checks=CHECKS,
         jobs=[batch_job, publish_job, k_report_job, gate_report_job, lineage_job],
-        sensors=[new_manifest_batches, publish_accepted_batches, refresh_gate_report, declarative_automation],
-        schedules=[nightly_rendering(os.environ)],
+        sensors=[
+            new_manifest_batches,
+            publish_accepted_batches,
+            refresh_gate_report,
+            try_remedies,
+            declarative_automation,
+        ],
         resources={**resources, **(overrides or {})},
         executor=_executor(),
     )

@@ -64,10 +64,6 @@ class House:
         selection = dg.AssetSelection.assets(stage)
         return self.materialize(selection if checks else selection.without_checks(), batch.key)
 
-    def judge(self, batch: BatchKey, stage: str) -> dg.ExecuteInProcessResult:
-        """Run the checks of a stage alone."""
-        return self.materialize(dg.AssetSelection.checks_for_assets(stage), None, {"dagster/partition": batch.key})
-
     def make_past_the_gates(self, batch: BatchKey, stages: Sequence[str], reason: str) -> dg.ExecuteInProcessResult:
         """Materialise stages with their checks, the bypass open."""
         config = {"resources": {"guard": {"config": {"allow_unaccepted": True, "reason": reason}}}}
@@ -78,7 +74,10 @@ class House:
         job = dg.define_asset_job("judge", selection=dg.AssetSelection.checks_for_assets(stage))
         of_house = dg.Definitions(
             assets=[one for one in self._assets if not isinstance(one, dg.AssetChecksDefinition)],
-            asset_checks=CHECKS, jobs=[job], resources={"data_root": DataRootResource(path=str(self.root.path))},
+            asset_checks=CHECKS, jobs=[job], resources={
+                "data_root": DataRootResource(path=str(self.root.path)),
+                "guard": GuardResource.configure_at_launch(),
+            },
         )  # fmt: skip
         return of_house.resolve_job_def("judge").execute_in_process(
             # A job of checks alone takes no partition key, but the UI's tag for it.

@@ -55,6 +55,45 @@ class Measurement:
     evidence: dict[str, float | int | str | None]
 
 
+Evidence = Literal["timeouts", "rising_failures", "same_pictures"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One rendering parameter to change when a gate fails, by its name in files, and the evidence that it fits.
+
+    `value` is what to set first; where the batch had that already, `next_value` says what follows.
+    """
+
+    parameter: str
+    value: int
+    fits: Evidence
+    factor: float | None = None
+    """What a value that was tried already is multiplied by; None: it is not tried again."""
+
+    def __str__(self) -> str:
+        return f"{self.parameter} {self.value}"
+
+    def next_value(self, current: int) -> int | None:
+        """Return what to set when the batch had `current`, None when this change has nothing more to offer."""
+        reached = current >= self.value if self.raises else current <= self.value
+        if not reached:
+            return self.value
+        value = None if self.factor is None else round(current * self.factor)
+        return value if value is not None and value >= 1 and value != current else None
+
+    @property
+    def raises(self) -> bool:
+        """Whether the parameter becomes larger."""
+        return self.factor is None or self.factor > 1
+
+
+LONGER_DEADLINE = Change("timeoutMs", 45_000, "timeouts", factor=1.5)
+SHORTER_LIFE = Change("refreshEvery", 50, "rising_failures", factor=0.5)
+LONGER_WARMUP = Change("warmupFrames", 90, "same_pictures")
+WIDER_CAPTURES = Change("captureEvery", 60, "same_pictures")
+
+
 @dataclass(frozen=True)
 class Gate:
     """One rule a batch must hold: `value <comparison> threshold`."""
@@ -65,6 +104,8 @@ class Gate:
     comparison: Comparison
     remedy: str
     measure: Callable[[BatchFigures], Measurement] = field(repr=False)
+    changes: tuple[Change, ...] = ()
+    """Of `remedy`, what a parameter can do, in the order to try."""
 
     def holds(self, value: float | None) -> bool:
         """Return whether a value passes; one that cannot be computed does not."""
@@ -122,9 +163,10 @@ OK_RATE = Gate(
     "ok presets / presets of the submitted manifest",
     0.95,
     ">=",
-    "look at the failure reasons; timeoutMs 45000 where they are timeouts, refreshEvery 50 when failures rise "
+    f"look at the failure reasons; {LONGER_DEADLINE} where they are timeouts, {SHORTER_LIFE} when failures rise "
     "along a long run; take presets out of the manifest that cannot work",
     _ok_rate,
+    (LONGER_DEADLINE, SHORTER_LIFE),
 )
 GATES: tuple[Gate, ...] = (
     OK_RATE,
@@ -133,24 +175,29 @@ GATES: tuple[Gate, ...] = (
         "ok presets that share the commonest first frame (SHA-1) / ok presets",
         0.20,
         "<",
-        "warmupFrames 90 or captureEvery 60 when frames still look like an initial state; look for copies of a preset",
+        f"{LONGER_WARMUP} or {WIDER_CAPTURES} when frames still look like an initial state; look for copies of a "
+        "preset",
         _top_same,
+        (LONGER_WARMUP, WIDER_CAPTURES),
     ),
     Gate(
         "luma_range",
         "max - min of avgLuma over ok presets",
         0.3,
         ">",
-        "warmupFrames 90; look at the contact sheet: all dark or all alike points at the renderer or one-sided presets",
+        f"{LONGER_WARMUP}; look at the contact sheet: all dark or all alike points at the renderer or one-sided "
+        "presets",
         lambda figures: _range(figures.luma_min, figures.luma_max, figures.ok),
+        (LONGER_WARMUP,),
     ),
     Gate(
         "motion_range",
         "max - min of motion over ok presets",
         0.05,
         ">",
-        "captureEvery 60; check that the audio signal reaches the presets",
+        f"{WIDER_CAPTURES}; check that the audio signal reaches the presets",
         lambda figures: _range(figures.motion_min, figures.motion_max, figures.ok),
+        (WIDER_CAPTURES,),
     ),
 )
 

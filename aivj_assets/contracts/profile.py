@@ -14,7 +14,7 @@ from pydantic import Field
 from aivj_assets.contracts.base import ContractFile, ContractModel, utc_now
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.contracts.findings import Finding
-from aivj_assets.contracts.render_parameters import PIXEL_FIELDS, RenderParameters, fingerprint
+from aivj_assets.contracts.render_parameters import fingerprint, settable
 from aivj_assets.errors import UserError
 from aivj_assets.layout import LineageDir
 
@@ -60,8 +60,7 @@ class FrozenPixels(ContractModel):
     @property
     def settings(self) -> dict[str, Any]:
         """Those that a person can set, by their names in files; engine and renderer are the machine's."""
-        names = {RenderParameters.model_fields[name].alias or name for name in PIXEL_FIELDS}
-        return {name: value for name, value in self.parameters.items() if name in names}
+        return settable(self.parameters)
 
 
 Frozen = FrozenCard | FrozenPixels

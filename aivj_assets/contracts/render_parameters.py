@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -92,6 +93,17 @@ def pixel_parameters(parameters: RenderParameters, page: PageDescription) -> dic
     """
     chosen = parameters.model_dump(mode="json", by_alias=True, include=set(PIXEL_FIELDS))
     return {**page.model_dump(mode="json", by_alias=True), **chosen}
+
+
+def settable(pixels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of pixel parameters that a person can set, by their names in files; the others are the machine's."""
+    names = {RenderParameters.model_fields[name].alias or name for name in PIXEL_FIELDS}
+    return {name: value for name, value in pixels.items() if name in names}
+
+
+def is_pixel_parameter(name: str) -> bool:
+    """Whether a parameter, by its name in files, decides the pictures."""
+    return bool(settable({name: None}))
 
 
 def operational_parameters(parameters: RenderParameters) -> dict[str, Any]:

@@ -27,6 +27,7 @@ CLUSTER_POOL = "clusters"
 BROWSERS_VARIABLE = "AIVJ_BROWSERS"
 HOST_TAG = "aivj/host"
 PROCESS_TAG = "aivj/process"
+MANIFEST_TAG = "aivj/manifest_sha256"
 
 
 def instance_config(template: Mapping[str, Any], base: Path) -> dict[str, Any]:

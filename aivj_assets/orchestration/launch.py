@@ -16,9 +16,8 @@ from dagster_shared.error import SerializableErrorInfo
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root, sha256_file
 from aivj_assets.orchestration.budget import incomplete_sentence
-from aivj_assets.orchestration.instance import process_tags
+from aivj_assets.orchestration.instance import MANIFEST_TAG, process_tags
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
-from aivj_assets.orchestration.sensors import MANIFEST_TAG
 
 _POLL_S = 0.5
 _WATCHED = {DagsterEventType.STEP_START, DagsterEventType.ASSET_MATERIALIZATION}
@@ -50,11 +49,12 @@ def run_batch(
     *,
     only: Sequence[str] | None = None,
     watch: Watcher | None = None,
+    more_tags: Mapping[str, str] | None = None,
 ) -> RunOutcome:
     """Run `batch_job` for a batch, or only some of its assets; registers the batch and its pack as partitions."""
     instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
     instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
-    tags = {MANIFEST_TAG: sha256_file(root.manifest(batch)), "aivj/pack": batch.pack}
+    tags = {MANIFEST_TAG: sha256_file(root.manifest(batch)), "aivj/pack": batch.pack, **(more_tags or {})}
     return _execute(instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch)
 
 

@@ -17,6 +17,7 @@ from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.automation import busy_partitions
 from aivj_assets.orchestration.budget import STOP_AT_TAG
 from aivj_assets.orchestration.guard import is_unfinished, one_look
+from aivj_assets.orchestration.instance import MANIFEST_TAG
 from aivj_assets.orchestration.jobs import batch_job
 from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.night import Night
@@ -25,7 +26,6 @@ from aivj_assets.orchestration.requires import waiting_for
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.reuse import LAST_STAGE
 from aivj_assets.orchestration.run_config import batch_run_config
-from aivj_assets.orchestration.sensors import MANIFEST_TAG
 
 NIGHT_SCHEDULE = "nightly_rendering"
 

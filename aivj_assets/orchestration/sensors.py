@@ -14,7 +14,7 @@ from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration.assets.publication import unfinished_batches
 from aivj_assets.orchestration.automation import PRIORITY_TAG, STARTED, automation_is_on
 from aivj_assets.orchestration.guard import acceptance_problem
-from aivj_assets.orchestration.instance import PROCESS_TAG, report_dead_runs
+from aivj_assets.orchestration.instance import MANIFEST_TAG, PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
 from aivj_assets.orchestration.lineage_acts import has_accepted_batch, lineage_job, packs_of_act
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
@@ -23,7 +23,6 @@ from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 
-MANIFEST_TAG = "aivj/manifest_sha256"
 _RUNS_LOOKED_AT = 50
 
 

@@ -32,6 +32,7 @@ from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.profile import frozen_pixels_finding
+from aivj_assets.orchestration.remedies import remedy_facts
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.step import BatchStep, batch_step, hold_batch, run_owner, user_errors
 from aivj_assets.render.probe import describe_renderer
@@ -171,7 +172,8 @@ def collect_frames(
         _require_current_plan(step.folder, job["plan_id"])
         parameters = render_parameters(job["parameters"])
         shards = [ShardOutcome(**outcome) for outcome in outcomes]
-        presets = Manifest.load(step.root.manifest(step.batch)).presets
+        manifest = Manifest.load(step.root.manifest(step.batch))
+        presets = manifest.presets
         if sha256_file(step.root.manifest(step.batch)) != job["manifest_sha256"]:
             raise UserError(
                 f"Batch {step.batch}: its manifest changed while frames were rendered; run the batch again."
@@ -211,7 +213,8 @@ def collect_frames(
             meta.save(step.folder.frames_meta)
         step.folder.render_plan.unlink(missing_ok=True)
         rendered = sum(shard.ok + shard.failed - shard.reused for shard in shards)
-        yield step.output(frames_facts(step.folder, presets, meta, rendered))
+        remedy = remedy_facts(context.instance, context.run, manifest, step.folder)
+        yield step.output({**frames_facts(step.folder, presets, meta, rendered), **remedy})
 
 
 def _is_same_rendering(path: Path, meta: FramesMeta) -> bool:

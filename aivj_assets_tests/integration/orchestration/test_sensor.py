@@ -10,9 +10,9 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from aivj_assets.definitions import build_definitions
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
 from aivj_assets.orchestration import sensors
-from aivj_assets.orchestration.instance import HOST_TAG, PROCESS_TAG, open_instance, process_tags
+from aivj_assets.orchestration.instance import HOST_TAG, MANIFEST_TAG, PROCESS_TAG, open_instance, process_tags
 from aivj_assets.orchestration.resources import DataRootResource
-from aivj_assets.orchestration.sensors import MANIFEST_TAG, new_manifest_batches, publish_accepted_batches
+from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 from aivj_assets_tests.builders import write_manifest
 
 
