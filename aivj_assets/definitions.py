@@ -72,6 +72,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             try_remedies,
             declarative_automation,
         ],
+        schedules=[nightly_rendering(os.environ)],
         resources={**resources, **(overrides or {})},
         executor=_executor(),
     )
