@@ -20,13 +20,20 @@ from aivj_assets.cli_embed import cache_app
 from aivj_assets.cli_gates import gates
 from aivj_assets.cli_k_report import k_report
 from aivj_assets.cli_lineage import lineage_app
-from aivj_assets.cli_options import DeviceOption, EmbedderOption, PrecisionOption, PretrainedOption, RootOption
+from aivj_assets.cli_options import (
+    DeviceOption,
+    EmbedderOption,
+    PrecisionOption,
+    PretrainedOption,
+    RootOption,
+    data_root,
+)
 from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
 from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
-from aivj_assets.layout import BatchKey, DataRoot, resolve_data_root, web_engine_dir
+from aivj_assets.layout import BatchKey, web_engine_dir
 
 app = typer.Typer(
     name="aivj", help="Render, embed, cluster, index and gate libraries of MilkDrop presets.", no_args_is_help=True,
@@ -51,13 +58,6 @@ SetOption = Annotated[
 def say(text: str) -> None:
     """Print one line as it is: paths stay whole, brackets are no markup."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def data_root(root: Path | None) -> DataRoot:
-    """Return the data root of a command and let the steps of its runs see the same one."""
-    if root is not None:
-        os.environ["AIVJ_ROOT"] = str(root.expanduser().resolve())
-    return resolve_data_root(os.environ)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import PretrainedOption, RootOption
+from aivj_assets.cli_options import PretrainedOption, RootOption, data_root
 from aivj_assets.errors import UserError
 
 
@@ -43,7 +43,6 @@ def adopt(
     root: RootOption = None,
 ) -> None:
     """Take in what an earlier tool made for a pack: nothing is rendered or embedded again, cluster ids stay."""
-    from aivj_assets.cli import data_root
     from aivj_assets.orchestration.adopt import AdoptOptions
     from aivj_assets.orchestration.adopt_command import adopt_and_report
     from aivj_assets.orchestration.adopt_model import NamedModel

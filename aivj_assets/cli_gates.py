@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import RootOption
+from aivj_assets.cli_options import RootOption, data_root
 
 
 def gates(
@@ -16,7 +16,6 @@ def gates(
     root: RootOption = None,
 ) -> None:
     """Show which batch stands where; exit status 0 only when all asked for are accepted."""
-    from aivj_assets.cli import data_root
     from aivj_assets.orchestration.gates_command import gates_and_report
 
     raise typer.Exit(gates_and_report(Console(soft_wrap=False), data_root(root), pack, as_json=as_json))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import RootOption
+from aivj_assets.cli_options import RootOption, data_root
 
 
 def k_report(
@@ -25,7 +25,6 @@ def k_report(
     root: RootOption = None,
 ) -> None:
     """Compare numbers of clusters: cohesion, stability and use beside random clusters; suggests one, you choose."""
-    from aivj_assets.cli import data_root
     from aivj_assets.cluster.k_report import parse_ks
     from aivj_assets.orchestration.k_report import k_report_and_show
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import RootOption, named_root
+from aivj_assets.cli_options import RootOption, data_root, named_root
 
 lineage_app = typer.Typer(help="Cluster ids that packs share: versions, minor, major, removal.", no_args_is_help=True)
 
@@ -79,7 +79,6 @@ def lineage_label(
 
 
 def _act(root: Any, **config: Any) -> None:
-    from aivj_assets.cli import data_root
     from aivj_assets.orchestration.lineage_commands import act_and_report
 
     given = {name: value for name, value in config.items() if value is not None}

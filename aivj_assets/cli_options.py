@@ -40,3 +40,10 @@ PrecisionOption = Annotated[
 def named_root(root: Path | None) -> DataRoot:
     """Return the data root that `--root` names, else the machine's; for commands that start no other process."""
     return resolve_data_root(os.environ if root is None else {DATA_ROOT_VARIABLE: str(root)})
+
+
+def data_root(root: Path | None) -> DataRoot:
+    """Return the data root of a command and let the steps of its runs see the same one."""
+    if root is not None:
+        os.environ[DATA_ROOT_VARIABLE] = str(root.expanduser().resolve())
+    return resolve_data_root(os.environ)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aivj_assets.cli_options import RootOption, named_root
+from aivj_assets.cli_options import RootOption, data_root
 from aivj_assets.layout import BatchKey
 
 
@@ -19,4 +19,4 @@ def remedy(
     """Run a rejected batch again with the one change of a parameter that fits the evidence, and compare its figures."""
     from aivj_assets.orchestration.remedy_command import remedy_and_report
 
-    raise typer.Exit(remedy_and_report(Console(), named_root(root), BatchKey.parse(batch), dry_run=dry_run))
+    raise typer.Exit(remedy_and_report(Console(), data_root(root), BatchKey.parse(batch), dry_run=dry_run))

@@ -18,6 +18,7 @@ from aivj_assets.orchestration.instance import open_instance, report_dead_runs, 
 from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
 from aivj_assets.orchestration.remedies import AFTER_TAG, Treatment, comparison, find_treatment
 from aivj_assets.orchestration.requires import require_not_waiting
+from aivj_assets.orchestration.resources import check_run_can_have_its_model
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.render.diagnose import NoRemedy
 from aivj_assets.report.console import require_batch
@@ -41,6 +42,7 @@ def remedy_and_report(console: Console, root: DataRoot, batch: BatchKey, *, dry_
         if dry_run:
             return 0
         require_not_waiting(instance, root, batch.pack)
+        check_run_can_have_its_model(root, batch.pack, treatment.run_config)
         with (
             quiet_output(console, log_path) as shown,
             diary_at_end(instance, root, [batch], shown),
