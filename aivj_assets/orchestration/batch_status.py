@@ -293,7 +293,8 @@ class _Asked:
         if known.state == "rejected":
             remedies = [f"{gate.gate}: {gate.declared.remedy}" for gate in known.failed_gates]
             details = [f"{check.check}: {check.detail}" for check in known.failed_checks if check.detail]
-            return "; ".join([*remedies, *details]) or run
+            by_itself = [f"aivj remedy {batch} tries the change that fits"] if remedies else []
+            return "; ".join([*remedies, *details, *by_itself]) or run
         told: dict[BatchState, str] = {
             "incomplete": run,
             "unfinished": run,
