@@ -1,6 +1,8 @@
 """A pack that requires others waits until they are accepted, whoever asks for it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from aivj_assets.contracts.lineage import RemovedBatches
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.requires import waiting_for
+from aivj_assets_tests.builders import write_manifest
 from aivj_assets_tests.house import House
 
 FIRST, SECOND = BatchKey("small", "batch-0001"), BatchKey("small", "batch-0002")
@@ -87,3 +90,16 @@ def test_a_run_of_a_waiting_pack_fails_in_its_first_step(house: House) -> None:
     assert problems[0].startswith("Pack 'large' waits for pack 'small', which is not there. ")
     assert str(Path("large") / "aivj-pack.json") in problems[0]
     assert result.get_asset_materialization_events() == []
+
+
+@pytest.mark.parametrize("more", [[], ["--all-batches"], ["--only", "frames"]])
+def test_the_command_line_refuses_a_waiting_pack_in_one_line_and_begins_nothing(house: House, more: list[str]) -> None:
+    write_manifest(house.root, "large", ["p0"])
+    require(house.root, "large", "small")
+    command = [sys.executable, "-m", "aivj_assets.cli", "run", "large", *more, "--root", str(house.root.path)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: Pack 'large' waits for pack 'small', which is not there.")
+    assert done.stderr.count("\n") == 1
+    assert house.instance.get_runs_count() == 0
+    assert house.instance.get_dynamic_partitions("batches") == []

@@ -9,7 +9,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from aivj_assets.definitions import build_definitions
 from aivj_assets.layout import BatchKey, DataRoot, sha256_file
-from aivj_assets.orchestration import sensors
+from aivj_assets.orchestration import requires, sensors
 from aivj_assets.orchestration.instance import HOST_TAG, MANIFEST_TAG, PROCESS_TAG, open_instance, process_tags
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
@@ -155,6 +155,47 @@ def test_settings_that_cannot_be_used_hold_back_one_pack_until_they_are_mended(d
     }
     settings["bad"].write_text("{}", encoding="utf-8")
     assert run_keys(daemon.tick()) == [f"bad:{digest(root, 'bad')}"]
+
+
+def test_batches_of_a_waiting_pack_get_partitions_and_start_when_what_they_require_is_accepted(
+    daemon: Daemon, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("big/batch-0001", "big/batch-0002", "small"):
+        write_manifest(root, key, ["a"])
+    (root.pack_dir("big") / "aivj-pack.json").write_text('{"requires": ["small"]}', encoding="utf-8")
+    assert run_keys(daemon.tick()) == [f"small:{digest(root, 'small')}"]
+    assert daemon.partitions() == {"batches": {"big/batch-0001", "big/batch-0002", "small"}, "packs": {"big", "small"}}
+    data = daemon.tick()
+    assert not data.run_requests
+    assert not data.dynamic_partitions_requests
+    assert "pack 'big' waits for pack 'small' (0 of 1 batches accepted; small: " in (data.skip_message or "")
+    asked: list[BatchKey] = []
+
+    def accepted(_instance: object, _root: object, batch: BatchKey, _stage: str) -> None:
+        asked.append(batch)
+
+    monkeypatch.setattr(requires, "acceptance_problem", accepted)
+    assert run_keys(daemon.tick()) == [f"{key}:{digest(root, key)}" for key in ("big/batch-0001", "big/batch-0002")]
+    # The guard hashes files: once a pack and tick, and never for packs with nothing to start.
+    assert asked == [BatchKey("small")]
+    assert not daemon.tick().run_requests
+    assert asked == [BatchKey("small")]
+
+
+def test_with_automation_on_a_new_manifest_starts_presets_and_frames_and_a_batch_is_published_by_automation(
+    daemon: Daemon, root: DataRoot, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(root, "pack", ["a"])
+    settings = {"render": {"warmupFrames": 90}, "clusters": {"k": 5}}
+    (root.pack_dir("pack") / "aivj-pack.json").write_text(json.dumps(settings), encoding="utf-8")
+    monkeypatch.setattr(sensors, "automation_is_on", lambda *_arguments: True)
+    (request,) = daemon.tick().run_requests or []
+    assert request.asset_selection == [dg.AssetKey("presets"), dg.AssetKey("frames")]
+    assert request.run_config == {"ops": {"frames": {"config": {"warmupFrames": 90}}}}
+    monkeypatch.setattr(sensors, "acceptance_problem", lambda *_arguments: None)
+    answer = asked_of(instance, root, finished_run(instance, "batch_job", **{"dagster/partition": "pack"}))
+    assert isinstance(answer, dg.SkipReason)
+    assert answer.skip_message == "declarative automation is on: it publishes"
 
 
 def test_a_run_whose_process_died_is_marked(daemon: Daemon, root: DataRoot, instance: dg.DagsterInstance) -> None:
