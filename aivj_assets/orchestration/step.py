@@ -60,9 +60,10 @@ class BatchStep:
     def facts(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Return the metadata of a materialisation: the stage's own and what all stages record."""
         return {
+            "duration_s": round(time.monotonic() - self.started, 3),
+            # A stage of several steps tells its own duration.
             **metadata,
             "folder": dg.MetadataValue.path(str(self.folder.path)),
-            "duration_s": round(time.monotonic() - self.started, 3),
             INPUTS_METADATA: dg.MetadataValue.json(self.inputs),
             **(
                 {}

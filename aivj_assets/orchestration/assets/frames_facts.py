@@ -32,6 +32,7 @@ def frames_facts(
         "ok": meta.ok,
         "failed": meta.failed,
         "rendered_now": rendered,
+        "duration_s": meta.duration_s,
         "kept_from_earlier_runs": meta.total - rendered,
         "fingerprint": meta.fingerprint,
         "renderer": str(meta.pixel_parameters.get("renderer", "")),
