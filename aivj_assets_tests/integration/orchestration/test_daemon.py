@@ -13,13 +13,17 @@ import pytest
 
 from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.automation import AUTOMATED, AUTOMATION_SENSOR
+from aivj_assets.orchestration.budget import STOP_AT_TAG
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance
+from aivj_assets.orchestration.schedules import NIGHT_SCHEDULE
 from aivj_assets.orchestration.ui import own_group, stop_tree
 from aivj_assets_tests.builders import seed_storage, write_manifest
 
 LOCATION = ["-m", "aivj_assets_tests.integration.orchestration.hall_location", "-d", str(project_root())]
 FRAMES = ["presets", "frames"]
+# The daemon looks every 20 s, and each run starts a process.
+pytestmark = pytest.mark.timeout(900)
 
 
 class Hall:
@@ -28,7 +32,11 @@ class Hall:
     def __init__(self, root: DataRoot, instance: dg.DagsterInstance) -> None:
         self.root = root
         self.instance = instance
-        self.environ = {**os.environ, "AIVJ_ROOT": str(root.path), "DAGSTER_HOME": str(root.dagster_home)}
+        self.environ = {
+            **os.environ, "AIVJ_ROOT": str(root.path), "DAGSTER_HOME": str(root.dagster_home),
+            # A night begins every minute.
+            "AIVJ_NIGHT_CRON": "* * * * *", "AIVJ_TIMEZONE": "UTC",
+        }  # fmt: skip
 
     def dagster(self, *arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "dagster", *arguments, *LOCATION], env=self.environ, check=True)
@@ -85,7 +93,7 @@ class Hall:
         return ticks[0].timestamp if ticks else 0.0
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 200) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 400) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s"
@@ -153,3 +161,17 @@ def test_with_automation_nothing_follows_rejected_frames(hall: Hall) -> None:
     assert hall.runs("dull") == [("new_manifest_batches", FRAMES[::-1])]
     assert hall.runs("flowing")[count:] == [(None, ["frames"])]
     assert hall.published("flowing") == before
+
+
+def test_a_night_runs_what_nobody_has_run_until_its_end(hall: Hall) -> None:
+    hall.dagster("sensor", "stop", "new_manifest_batches")
+    hall.drop("nightly")
+    hall.dagster("schedule", "start", NIGHT_SCHEDULE)
+    wait_for(lambda: hall.published("nightly") is not None)
+    hall.dagster("schedule", "stop", NIGHT_SCHEDULE)
+    assert hall.runs("nightly") == [(None, ["batch_job"]), (AUTOMATION_SENSOR, ["publication"])]
+    runs = hall.instance.get_runs(dg.RunsFilter(tags={"dagster/schedule_name": NIGHT_SCHEDULE}))
+    (run,) = [run for run in runs if run.tags["dagster/partition"] == "nightly"]
+    started = hall.instance.get_run_stats(run.run_id).start_time
+    assert started is not None
+    assert 5.9 * 3600 < float(run.tags[STOP_AT_TAG]) - started < 6.1 * 3600
