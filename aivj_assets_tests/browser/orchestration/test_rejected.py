@@ -77,6 +77,18 @@ def test_a_pack_of_one_preset_in_many_copies_is_rejected_and_stays_so(fresh, pre
     told = fresh("gates", "same")
     assert told.returncode == 1
     assert "rejected" in told.stdout
+    # No parameter helps copies of one preset, and the command says so.
+    remedy = fresh("remedy", "same")
+    assert remedy.returncode == 1
+    assert "are copies of 1: import with --dedupe" in remedy.stdout
+    # A person may look all the same: marked, unpublished, as rejected as before.
+    looked = fresh.run("same", "--allow-unaccepted", "what are they?")
+    assert looked.returncode == 0, looked.stdout
+    assert "never published" in looked.stdout
+    assert json.loads(folder.run_meta.read_bytes())["unaccepted"]["reason"] == "what are they?"
+    assert not list(fresh.root.pack_dir("same").glob("aivj-*"))
+    assert not fresh.root.find_lineages()
+    assert fresh("gates", "same").returncode == 1
 
 
 def test_each_asset_alone_refuses_frames_that_were_tampered_with(copied) -> None:
