@@ -198,18 +198,28 @@ def verify(
 
 @app.command()
 def doctor(
+    batch: Annotated[
+        str | None,
+        typer.Argument(help="Batch whose preflight is shown: its folders, its model, room for what is left of it."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the measurement of one or two minutes.")] = False,
     apply: Annotated[
         bool, typer.Option("--apply", help="Set the recommended number of browsers as the limit of Dagster's pool.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    embedder: EmbedderOption = None,
+    pretrained: PretrainedOption = None,
     root: RootOption = None,
 ) -> None:
     """Show what this machine has and how many browsers suit it; exit status 1 when something stops rendering."""
     from aivj_assets.orchestration.doctor import DoctorOptions, doctor_and_report
 
+    options = DoctorOptions(
+        quick=quick, apply=apply, as_json=as_json, batch=BatchKey.parse(batch) if batch else None, embedder=embedder,
+        pretrained=pretrained,
+    )  # fmt: skip
     with nothing_is_made():
-        status = doctor_and_report(console, data_root(root), DoctorOptions(quick=quick, apply=apply, as_json=as_json))
+        status = doctor_and_report(console, data_root(root), options)
     raise typer.Exit(status)
 
 

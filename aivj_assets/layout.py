@@ -175,6 +175,16 @@ class DataRoot:
         """`.aivj/embeddings`: vectors of frames by their content, shared by all packs; may be deleted at any time."""
         return self.path / ".aivj" / "embeddings"
 
+    @property
+    def own_dir(self) -> Path:
+        """`.aivj`: what the platform keeps for itself."""
+        return self.path / ".aivj"
+
+    @property
+    def checked_weights(self) -> Path:
+        """`.aivj/checked-weights.json`: weights that were loaded on this machine; may be deleted at any time."""
+        return self.own_dir / "checked-weights.json"
+
     def pack_dir(self, pack: str) -> Path:
         """Return `public/presets/<pack>`, where the manifest lies and the app fetches its JSON."""
         return self.presets_dir / check_pack_name(pack)

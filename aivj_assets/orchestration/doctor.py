@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from pydantic import Field
 from rich.console import Console
 
 from aivj_assets.contracts.base import ContractModel
+from aivj_assets.contracts.findings import Finding
+from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.embed.precision import DeviceFacts, describe_device
+from aivj_assets.embed.preflight import MODEL_FINDING
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, web_engine_dir
+from aivj_assets.layout import BatchKey, DataRoot, web_engine_dir
 from aivj_assets.orchestration.instance import (
     BROWSER_POOL,
     BROWSERS_VARIABLE,
@@ -20,6 +26,9 @@ from aivj_assets.orchestration.instance import (
     open_instance,
     storage_errors,
 )
+from aivj_assets.orchestration.parameters import effective_parameters
+from aivj_assets.orchestration.preflight import FAILED, look_before_rendering, model_of_run, verdict, written_places
+from aivj_assets.orchestration.resources import EmbedderResource
 from aivj_assets.render.browser_count import (
     PRESETS_PER_BROWSER,
     BrowserCount,
@@ -27,10 +36,12 @@ from aivj_assets.render.browser_count import (
     measure_browser_count,
     spread,
 )
-from aivj_assets.render.doctor import TYPICAL_BYTES_PER_PRESET, Checkup, Problem, RendererTrial, examine, size_text
+from aivj_assets.render.doctor import Checkup, Problem, RendererTrial, examine
 from aivj_assets.render.environment import RenderEnvironment
+from aivj_assets.render.preflight import BROWSER, PAGE, WEBGL
+from aivj_assets.render.preflight_places import TYPICAL_BYTES_PER_PRESET, clock_finding, size_text, write_findings
 from aivj_assets.render.web_engine import installed_web_engine
-from aivj_assets.report.console import print_checkup, progress_bar
+from aivj_assets.report.console import print_checkup, progress_bar, require_batch
 
 Rows = list[tuple[str, str]]
 
@@ -48,6 +59,8 @@ class Doctor(ContractModel):
     pool_limit: int
     pool_set: bool = False
     """True when this call set the pool's limit."""
+    preflight: list[Finding] = Field(default_factory=list)
+    """What a run looks at before it renders: of the batch that was named, else of the machine."""
     problems: list[Problem]
 
 
@@ -58,26 +71,36 @@ class DoctorOptions:
     quick: bool = False
     apply: bool = False
     as_json: bool = False
+    batch: BatchKey | None = None
+    """The batch whose preflight is shown."""
+    embedder: str | None = None
+    pretrained: str | None = None
 
 
 def doctor_and_report(console: Console, root: DataRoot, options: DoctorOptions) -> int:
     """Examine the machine, print what was found; returns 1 when something stops rendering, else 0.
 
     With `apply` the limit of the pool `browser` is set to what the measurement recommends. Raises `UserError` when the
-    options contradict each other or the limit cannot be set.
+    options contradict each other, the batch is none, or the limit cannot be set.
     """
     if options.apply and options.quick:
         raise UserError("--apply sets what the measurement recommends, and --quick leaves it out: give one of the two.")
     if options.apply and os.environ.get(BROWSERS_VARIABLE, "").strip():
         raise UserError(f"{BROWSERS_VARIABLE} is set and decides the limit: unset it, or leave --apply out.")
+    if options.batch is not None:
+        require_batch(root, options.batch)
     limit = pool_limit(root, os.environ)
     screen = Console(stderr=True) if options.as_json else console
     with progress_bar(screen, transient=True) as progress:
         task = progress.add_task("", total=None)
         checkup, environment = examine(root, os.environ, lambda text: progress.update(task, description=text))
         device = describe_device()
+        progress.update(task, description="Loading the embedding model")
+        preflight = preflight_findings(root, checkup, environment, options)
+        found_before = [*checkup.problems, *preflight_problems(preflight, checkup)]
+        can_render = not any(problem.stops_rendering for problem in found_before)
         browsers = None
-        if environment is not None and not options.quick:
+        if environment is not None and can_render and not options.quick:
             browsers = _measure(
                 checkup,
                 environment,
@@ -96,14 +119,15 @@ def doctor_and_report(console: Console, root: DataRoot, options: DoctorOptions) 
         browsers=browsers,
         pool_limit=limit,
         pool_set=options.apply and browsers is not None,
-        problems=[*checkup.problems, *device_problems(device, checkup), *pool_problems(browsers, limit, os.environ)],
+        preflight=preflight,
+        problems=[*found_before, *device_problems(device, checkup), *pool_problems(browsers, limit, os.environ)],
     )
     if options.as_json:
-        text = json.dumps({**found.to_json(), "canRender": checkup.can_render}, indent=2, ensure_ascii=False)
+        text = json.dumps({**found.to_json(), "canRender": can_render}, indent=2, ensure_ascii=False)
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
         print_checkup(console, sections(found), [(each.text, each.stops_rendering) for each in found.problems])
-    return 0 if checkup.can_render else 1
+    return 0 if can_render else 1
 
 
 def _measure(
@@ -122,6 +146,79 @@ def _measure(
         is_gpu=checkup.chosen.renderer_class == "gpu",
         on_progress=on_progress,
     )
+
+
+# ---------------------------------------------------------------------- what a run looks at before it renders
+
+
+def preflight_findings(
+    root: DataRoot, checkup: Checkup, environment: RenderEnvironment | None, options: DoctorOptions
+) -> list[Finding]:
+    """Return the findings of a batch's preflight; of the machine where none is named, and then nothing is written."""
+    settings = PackSettings() if options.batch is None else PackSettings.of_pack(root, options.batch.pack)
+    embedder = EmbedderResource(model=options.embedder, pretrained=options.pretrained)
+    device, precision = embedder.where(settings)
+    if options.batch is None:
+        clock = clock_finding(datetime.now(UTC), {"the latest run": _latest_run(root)})
+        model = model_of_run(None, lambda: embedder.choose(settings), device=device, precision=precision)
+        return [*write_findings(written_places(root)), clock, model, *browser_findings(checkup)]
+
+    def environment_here() -> RenderEnvironment:
+        if environment is None:
+            raise UserError(next(each.text for each in checkup.problems if each.stops_rendering))
+        return environment
+
+    with storage_errors(root), open_instance(root, os.environ) as instance:
+        looked = look_before_rendering(
+            instance,
+            root,
+            options.batch,
+            Manifest.load(root.manifest(options.batch)).presets,
+            effective_parameters(root, options.batch.pack, {}),
+            environment=environment_here,
+            choose=lambda: embedder.choose(settings),
+            device=device,
+            precision=precision,
+        )
+    return list(looked.findings)
+
+
+def browser_findings(checkup: Checkup) -> list[Finding]:
+    """Return what the checkup tells of browser, renderer and page, as a run's preflight would."""
+    browser, chosen, page = checkup.browser, checkup.chosen, checkup.page
+    stops = next((each.text for each in checkup.problems if each.stops_rendering), "it was not tried")
+    if browser is None or chosen is None:
+        return [Finding(BROWSER, passed=False, detail=stops)]
+    renderer = f"{chosen.renderer_class}: {chosen.renderer}"
+    return [
+        Finding(BROWSER, passed=True, detail=f"{browser.version} ({browser.executable})"),
+        Finding(WEBGL, passed=chosen.renderer_class == "gpu", detail=renderer, severity="warning"),
+        Finding(PAGE, passed=page is not None, detail="our own loads" if page else stops),
+    ]
+
+
+def preflight_problems(findings: Sequence[Finding], checkup: Checkup) -> list[Problem]:
+    """Return a line for each finding that the checkup does not tell already.
+
+    A model that cannot be had stops runs, but not rendering.
+    """
+    told = {problem.text for problem in checkup.problems}
+    return [
+        Problem(
+            text=f"{each.name}: {each.detail}", stops_rendering=verdict(each) == FAILED and each.name != MODEL_FINDING
+        )
+        for each in findings
+        # Of software rendering the checkup says more.
+        if not each.passed and each.detail not in told and (each.name != WEBGL or verdict(each) == FAILED)
+    ]
+
+
+def _latest_run(root: DataRoot) -> datetime | None:
+    if not (root.dagster_home / "dagster.yaml").is_file():
+        return None
+    with storage_errors(root), open_instance(root, os.environ) as instance:
+        records = instance.get_run_records(limit=1)
+    return records[0].create_timestamp if records else None
 
 
 # ---------------------------------------------------------------------- the pool
@@ -173,6 +270,8 @@ def sections(found: Doctor) -> list[tuple[str, Rows]]:
     shown = [("Machine", _machine_rows(found)), ("Browser", _browser_rows(found.checkup))]
     if found.checkup.renderers:
         shown.append(("WebGL renderers tried", [_trial_row(trial) for trial in found.checkup.renderers]))
+    preflight = [(each.name, f"{verdict(each)}: {each.detail}") for each in found.preflight]
+    shown.append(("Before a batch", preflight))
     device = found.device
     shown.append(
         (

@@ -10,7 +10,6 @@ import platform as host
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,15 +33,13 @@ from aivj_assets.render.chromium import (
 )
 from aivj_assets.render.environment import RenderEnvironment
 from aivj_assets.render.machine import is_root
+from aivj_assets.render.preflight_places import TYPICAL_BYTES_PER_PRESET, size_text
 from aivj_assets.render.probe import describe_renderer
-from aivj_assets.render.start_failure import renderer_advice
+from aivj_assets.render.start_failure import renderer_advice, software_advice
 from aivj_assets.render.web_engine import PAGE_DIR, WebEngine, installed_web_engine
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-
-TYPICAL_BYTES_PER_PRESET = 40_000
-"""3 WebP frames of 224 x 224 at quality 0.92 take 9 kB each (200 presets measured), blocks and folder filled up."""
 
 _LEAST_DISK_BYTES, _LITTLE_DISK_BYTES = 200_000_000, 5_000_000_000
 _LEAST_MEMORY_BYTES = 1_500_000_000
@@ -216,15 +213,6 @@ def nvidia_gpus() -> list[str]:
 def _place_problems(root: DataRoot, facts: MachineFacts) -> list[Problem]:
     problems = []
     folder = _existing(root.path)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        why = error.strerror or str(error)
-        text = (
-            f"The data root {root.path} cannot be written ({why}): mend its permissions, or name another by AIVJ_ROOT."
-        )
-        problems.append(Problem(text=text, stops_rendering=True))
     if facts.disk_free_bytes < _LITTLE_DISK_BYTES:
         room = int(facts.disk_free_bytes / TYPICAL_BYTES_PER_PRESET)
         text = (
@@ -235,11 +223,6 @@ def _place_problems(root: DataRoot, facts: MachineFacts) -> list[Problem]:
         text = f"Only {size_text(facts.memory_available_bytes)} of memory are free: close other programs."
         problems.append(Problem(text=text))
     return problems
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size as text, e.g. `12.3 GB`, or `480 MB` below one."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def _browser_facts(environment: RenderEnvironment) -> BrowserFacts:
@@ -342,7 +325,5 @@ def renderer_problems(checkup: Checkup, platform: str) -> list[Problem]:
             "update the graphics driver, or try --set headless=false on a machine with a display."
         )
     else:
-        text = f"WebGL runs in software ({chosen.renderer_class}); a GPU renders several times as fast."
-        if chosen.renderer_class == "swiftshader" and platform.startswith("linux"):
-            text += " Mesa's llvmpipe is faster than SwiftShader: install it (Debian: libegl1 libgl1-mesa-dri)."
+        text = software_advice(chosen.renderer_class, platform)
     return [*problems, Problem(text=text)]

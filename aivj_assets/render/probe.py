@@ -44,19 +44,29 @@ def outer_timeout_s(timeout_ms: int) -> float:
     return timeout_ms / 1000 + min(10.0, max(3.0, timeout_ms / 3000))
 
 
-def prewarm(session: RenderSession, parameters: RenderParameters) -> None:
-    """Make one probe call without captures; raises `UserError` when the page does not answer twice."""
+def ask_prewarm(session: RenderSession, parameters: RenderParameters) -> Any:
+    """Make the prewarm call once and return the page's answer, unchecked; raises `BrowserError` as `dump` does."""
     payload = build_payload(parameters, _PREWARM_URL, _PREWARM_PRESET)
     payload |= {"captureCount": 0, "warmupFrames": 2, "timeoutMs": parameters.prewarm_timeout_ms}
+    return session.dump(payload, outer_timeout_s(parameters.prewarm_timeout_ms))
+
+
+def no_answer(error: BrowserError) -> str:
+    """Return the one line for a page that does not answer its prewarm call."""
+    return (
+        f"The render page does not answer its prewarm call ({error}): raise prewarmTimeoutMs, or set headless false to "
+        "see what the browser does."
+    )
+
+
+def prewarm(session: RenderSession, parameters: RenderParameters) -> None:
+    """Make one probe call without captures; raises `UserError` when the page does not answer twice."""
     for attempt in (1, 2):
         try:
-            answer = session.dump(payload, outer_timeout_s(parameters.prewarm_timeout_ms))
+            answer = ask_prewarm(session, parameters)
         except BrowserError as error:
             if attempt == 2:
-                raise UserError(
-                    f"The render page does not answer its prewarm call ({error}): raise prewarmTimeoutMs, or "
-                    "set headless false to see what the browser does."
-                ) from None
+                raise UserError(no_answer(error)) from None
             session.recover()
         else:
             if not isinstance(answer, dict) or answer.get("ok") is not True:

@@ -31,6 +31,7 @@ __all__ = [
     "BrowserError",
     "PageCrashedError",
     "PageFailedError",
+    "PageUnavailableError",
     "ProbeTimeoutError",
     "RenderSession",
 ]
@@ -44,6 +45,10 @@ _MEMORY_LIMIT_BYTES = 4 * 1024**3
 
 class ProbeTimeoutError(BrowserError):
     """The page gave no answer within the outer deadline."""
+
+
+class PageUnavailableError(UserError):
+    """The browser works, and its render page cannot be had."""
 
 
 class RenderSession:
@@ -146,7 +151,7 @@ class RenderSession:
             except BrowserError as error:
                 self.close_by_force()
                 if attempt == _START_ATTEMPTS:
-                    raise UserError(_explain_page(browser, error)) from None
+                    raise PageUnavailableError(_explain_page(browser, error)) from None
             else:
                 self._flags = browser.flags
                 return

@@ -21,7 +21,6 @@ from aivj_assets.contracts.render_parameters import (
     operational_parameters,
     pixel_parameters,
 )
-from aivj_assets.embed.batch import require_embedding
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, sha256_file
 from aivj_assets.orchestration.adopted import require_not_adopted
@@ -31,11 +30,11 @@ from aivj_assets.orchestration.budget import record_incomplete, stop_at, why_inc
 from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.preflight import look_before_rendering, preflight_metadata
 from aivj_assets.orchestration.profile import frozen_pixels_finding
 from aivj_assets.orchestration.remedies import remedy_facts
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, RendererResource
 from aivj_assets.orchestration.step import BatchStep, batch_step, hold_batch, run_owner, user_errors
-from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import finish_index, plan_rendering
 from aivj_assets.render.shard import render_shard as render_presets
 from aivj_assets.render.shard_plan import TIME_IS_OVER, ShardOutcome, ShardPlan
@@ -58,13 +57,21 @@ def plan_frames(
         settings = PackSettings.of_pack(step.root, step.batch.pack)
         parameters = effective_parameters(step.root, step.batch.pack, context.op_config)
         _require_own_places(step, parameters)
+        manifest_path = step.root.manifest(step.batch)
         device, precision = embedder.where(settings)
-        require_embedding(embedder.choose(settings), os.environ, device=device, precision=precision)
-        report = describe_renderer(renderer.get(), parameters)
-        if report.renderer_class != "gpu":
-            context.log.warning(
-                f"WebGL runs in software ({report.page.renderer}); a GPU renders several times as fast."
-            )
+        preflight = look_before_rendering(
+            context.instance,
+            step.root,
+            step.batch,
+            Manifest.load(manifest_path).presets,
+            parameters,
+            environment=renderer.get,
+            choose=lambda: embedder.choose(settings),
+            device=device,
+            precision=precision,
+        )
+        preflight.tell(context.log)
+        report = preflight.require()
         pixels = pixel_parameters(parameters, report.page)
         # It is no reason to refuse: what a person wants to freeze must be on a batch first.
         frozen = frozen_pixels_finding(context.instance, step.root, step.batch, pixels)
@@ -72,7 +79,6 @@ def plan_frames(
             context.log.warning(f"The check will reject this batch: {frozen.detail}")
         digest = fingerprint(pixels)
         require_not_adopted(step.root, step.batch, digest, resume=parameters.resume)
-        manifest_path = step.root.manifest(step.batch)
         presets = Manifest.load(manifest_path).presets
         pool = context.instance.event_log_storage.get_concurrency_info(BROWSER_POOL)
         plan = plan_rendering(
@@ -104,6 +110,7 @@ def plan_frames(
             "page": report.page.to_json(),
             "manifest_sha256": sha256_file(manifest_path),
             "kept": len(plan.kept),
+            "preflight": preflight.facts(),
             "started_epoch_s": time.time(),
         }
     yield dg.Output(job, "job")
@@ -214,7 +221,8 @@ def collect_frames(
         step.folder.render_plan.unlink(missing_ok=True)
         rendered = sum(shard.ok + shard.failed - shard.reused for shard in shards)
         remedy = remedy_facts(context.instance, context.run, manifest, step.folder)
-        yield step.output({**frames_facts(step.folder, presets, meta, rendered), **remedy})
+        preflight = preflight_metadata(job["preflight"])
+        yield step.output({**frames_facts(step.folder, presets, meta, rendered), **remedy, **preflight})
 
 
 def _is_same_rendering(path: Path, meta: FramesMeta) -> bool:
