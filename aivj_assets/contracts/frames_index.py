@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -34,6 +34,10 @@ ReasonCode = Literal[
 FLAGS = ("black", "flat", "static")
 BLACK_MAX_LUMA = 3 / 255
 """`black`: the mean gray (0..1) of every frame is below this."""
+FLAT_MAX_STD = 4 / 255
+"""`flat`: the standard deviation of gray (0..1) within every frame is below this: one colour."""
+GRAY_WEIGHTS = (0.2126, 0.7152, 0.0722)
+"""Rec. 709 luma weights of red, green and blue, applied to the sRGB values as stored."""
 REASON_CODES: tuple[str, ...] = get_args(ReasonCode)
 TRANSIENT_REASONS = frozenset({"probe-timeout", "watchdog", "context-lost", "wasm-abort", "probe-error"})
 """Failures that a fresh page or a quieter machine may cure: tried again, within a run and by later runs.
@@ -86,6 +90,16 @@ class FailedRecord(_Record):
 
 FrameRecord = Annotated[OkRecord | FailedRecord, Field(discriminator="status")]
 _ADAPTER: TypeAdapter[OkRecord | FailedRecord] = TypeAdapter(FrameRecord)
+
+
+def picture_flags(means: Sequence[float], stds: Sequence[float]) -> list[Literal["black", "flat"]]:
+    """Return which of `black` and `flat` hold, from mean and standard deviation of gray (0..1) of every capture."""
+    found: list[Literal["black", "flat"]] = []
+    if max(means) < BLACK_MAX_LUMA:
+        found.append("black")
+    if max(stds) < FLAT_MAX_STD:
+        found.append("flat")
+    return found
 
 
 def count_flags(records: Iterable[OkRecord | FailedRecord]) -> dict[str, int]:

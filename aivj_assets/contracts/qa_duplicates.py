@@ -95,7 +95,6 @@ class QaDuplicates(ContractFile):
     """Near-duplicates and misfits of a batch. Groups: the largest first; misfits: the darkest first."""
 
     version: Literal["v0"] = "v0"
-    generated_at: str
     batch: str
     lineage: str | None = None
     lineage_version: int | None = None

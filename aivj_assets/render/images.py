@@ -13,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from aivj_assets.contracts.frames_index import BLACK_MAX_LUMA
+from aivj_assets.contracts.frames_index import GRAY_WEIGHTS, picture_flags
 from aivj_assets.render.page_calls import max_image_bytes
 
-# Rec. 709 luma weights, applied to the sRGB values as stored.
-_GRAY_WEIGHTS = np.array([0.2126, 0.7152, 0.0722])
 _PILLOW_FORMATS = {"image/webp": "WEBP", "image/png": "PNG", "image/jpeg": "JPEG"}
 
-FLAT_MAX_STD = 4 / 255
-"""`flat`: the standard deviation of gray within every frame is below this: one colour."""
 STATIC_MAX_MOTION = 0.5 / 255
 """`static`: `motion` is below this: less than half a step of 8 bits on average."""
 
@@ -67,7 +63,7 @@ def decode_image(data: bytes, mime: str, out_size: int) -> NDArray[np.uint8]:
 
 def gray(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return 0.2126 R + 0.7152 G + 0.0722 B of an RGB image, float64 [height, width] in 0..1."""
-    weighted: NDArray[np.float64] = (image @ _GRAY_WEIGHTS) / 255.0
+    weighted: NDArray[np.float64] = (image @ np.array(GRAY_WEIGHTS)) / 255.0
     return weighted
 
 
@@ -88,11 +84,7 @@ def measure_with_motion(captures: Sequence[NDArray[np.uint8]], avg_luma: float, 
 def _figures(grays: Sequence[NDArray[np.float64]], motion: float) -> ImageFigures:
     means = [float(image.mean()) for image in grays]
     stds = [float(image.std()) for image in grays]
-    flags = []
-    if max(means) < BLACK_MAX_LUMA:
-        flags.append("black")
-    if max(stds) < FLAT_MAX_STD:
-        flags.append("flat")
+    flags: list[str] = [*picture_flags(means, stds)]
     if motion < STATIC_MAX_MOTION:
         flags.append("static")
     # Weights that sum to 1 only within rounding must not push a white image over 1.
