@@ -486,6 +486,16 @@ class LineageDir:
         return self.path / "removed.json"
 
     @property
+    def verdicts(self) -> Path:
+        """`verdicts.json`: what persons concluded of the clusters, all that was said of them."""
+        return self.path / "verdicts.json"
+
+    @property
+    def inbox(self) -> Path:
+        """`inbox/`: files of verdicts that are put there are imported."""
+        return self.path / "inbox"
+
+    @property
     def profile(self) -> Path:
         """`profile.json`: model card and pixel parameters that all batches of the lineage share."""
         return self.path / "profile.json"
