@@ -302,6 +302,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         # PyTorch's own text goes on to advise how to run the code that may be in it.
         return "it is no file of weights, or holds more than weights, which is not loaded"
+    if "PytorchStreamReader" in str(error):
+        return "the file is cut off or damaged"
     first, _, more = str(error).strip().partition("\n")
     # PyTorch tells which tensors do not fit in the lines after a heading that says nothing.
     text = " ".join(f"{first} {more if first.endswith(':') else ''}".split())[:200]

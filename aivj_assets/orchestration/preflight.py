@@ -43,8 +43,8 @@ _INDEX = "index"
 # EfficientNet-Lite0's vectors; OpenCLIP's are shorter.
 _LONGEST_VECTOR = 1664
 _EMBEDDED_FRAMES = 3
-# History, logs and contact sheets of a run with some hundred shards; small batches take 5 MB.
-_DAGSTER_BYTES = 50_000_000
+# History, logs and contact sheets of a run, and a share of a shard's events.
+_DAGSTER_BYTES, _DAGSTER_BYTES_PER_PRESET = 5_000_000, 1000
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def needs_of_batch(
         # Written beside those of an earlier run, which then give way.
         Need("embeddings", folder.path, len(presets) * vector_bytes),
         Need("vectors kept by content", root.own_dir, cached),
-        Need("Dagster's history", storage, _DAGSTER_BYTES),
+        Need("Dagster's history", storage, _DAGSTER_BYTES + _DAGSTER_BYTES_PER_PRESET * len(left)),
     ]
 
 

@@ -18,6 +18,7 @@ from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.render.environment import BrowserReport, RenderEnvironment
 from aivj_assets.render.page_host import PageHost
+from aivj_assets.render.preflight import look_at_browser
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.processes import kill_processes
 from aivj_assets.render.resume import finish_index
@@ -296,6 +297,53 @@ def test_an_app_that_is_not_there_is_one_clear_line(
             describe_renderer(render_environment, parameters)
         assert "\n" not in str(caught.value)
         app.stop()  # the second time nobody listens
+
+
+def test_the_preflight_tells_the_browser_from_its_page(
+    serve: Callable[[dict[str, str]], Server], serve_app: Callable[..., Server], render_environment: RenderEnvironment
+) -> None:
+    def page_of(url: str | None) -> tuple[bool, str, str]:
+        look = look_at_browser(render_environment, RenderParameters(probe_url=url, prewarm_timeout_ms=1000))
+        found = {finding.name: finding for finding in look.findings}
+        assert found["browser"].passed
+        page = found["render page"]
+        assert (look.report is not None) == ("WebGL" in found)
+        assert "\n" not in page.detail
+        return page.passed, page.severity, page.detail
+
+    app = serve_app()
+    assert page_of(f"{app.url}{PROBE}") == (True, "error", f"{app.url}{PROBE} answers")
+    assert page_of(None)[0] is True
+    app.stop()
+    passed, severity, detail = page_of(f"{app.url}{PROBE}")
+    assert (passed, severity) == (False, "error")
+    assert "start the app's server, or correct probeUrl" in detail
+    assert "offers no dumpPresetFrames" in page_of(f"{serve({PROBE: '<!doctype html>'}).url}{PROBE}")[2]
+    hanging = serve_app("export const dumpPresetFrames = () => new Promise(() => {});")
+    assert "does not answer its prewarm call" in page_of(f"{hanging.url}{PROBE}")[2]
+    refusing = serve_app("export const dumpPresetFrames = () => ({ ok: false, reasons: ['wasm-abort'] });")
+    passed, severity, detail = page_of(f"{refusing.url}{PROBE}")
+    assert (passed, severity) == (False, "warning")
+    assert "refuses the simplest preset" in detail
+
+
+def test_the_preflight_warns_of_software_and_refuses_it_where_a_gpu_is_required(
+    render_environment: RenderEnvironment, browser_report: BrowserReport
+) -> None:
+    def webgl(parameters: RenderParameters) -> tuple[bool, str, str]:
+        (found,) = [each for each in look_at_browser(render_environment, parameters).findings if each.name == "WebGL"]
+        return found.passed, found.severity, found.detail
+
+    if browser_report.renderer_class == "gpu":
+        assert webgl(RenderParameters()) == (True, "error", browser_report.page.renderer)
+        return
+    passed, severity, detail = webgl(RenderParameters())
+    assert (passed, severity) == (False, "warning")
+    assert f"WebGL runs in software ({browser_report.renderer_class})" in detail
+    assert browser_report.page.renderer in detail
+    passed, severity, detail = webgl(RenderParameters(require_gpu=True))
+    assert (passed, severity) == (False, "error")
+    assert "requireGpu is set" in detail
 
 
 def test_presets_reach_no_network_and_no_files(

@@ -23,6 +23,7 @@ from aivj_assets.embed.choose import (
     resolve_embedder,
 )
 from aivj_assets.embed.hub import cached_weights, download_weights, hub_cache_dir, hub_problem, weights_of_tag
+from aivj_assets.embed.preflight import look_at_model
 from aivj_assets.errors import UserError
 
 REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -308,3 +309,10 @@ def test_the_cache_lies_where_the_hubs_own_client_looks(variables: dict[str, str
 def test_a_mistyped_model_or_tag_is_told(model: str, pretrained: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_model_available(EmbedderChoice(model, pretrained), {})
+
+
+def test_weights_that_lie_on_the_hub_only_are_told_and_not_fetched(tmp_path: Path, hub: str) -> None:
+    told = look_at_model(EmbedderChoice(), environ(tmp_path, hub))
+    assert (told.passed, told.severity) == (False, "warning")
+    assert "not on this machine yet" in told.detail
+    assert list(tmp_path.rglob("*.bin")) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from aivj_assets.contracts.findings import Finding
 from aivj_assets.embed.precision import DeviceFacts, describe_device
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
@@ -20,6 +21,7 @@ from aivj_assets.orchestration.doctor import (
     doctor_and_report,
     pool_limit,
     pool_problems,
+    preflight_problems,
     sections,
     set_pool_limit,
 )
@@ -111,6 +113,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> Checkup:
     monkeypatch.delenv(BROWSERS_VARIABLE, raising=False)
     monkeypatch.setattr(doctor, "examine", lambda _root, _environ, _say: (found, None))
     monkeypatch.setattr(doctor, "describe_device", lambda: CPU)
+    monkeypatch.setenv("AIVJ_EMBEDDER", "efficientnet-lite0")
     return found
 
 
@@ -132,6 +135,35 @@ def test_json_is_all_that_is_printed(examined: Checkup, tmp_path: Path) -> None:
     assert told["canRender"] is False
     assert told["checkup"]["machine"]["cores"] == 2
     assert told["problems"][0] == {"text": "No browser was found.", "stopsRendering": True}
+    looked = {finding["name"]: finding["passed"] for finding in told["preflight"]}
+    assert looked == {"write access": True, "clock of the disk": True, "clock": True, "model": True, "browser": False}
+
+
+def test_a_data_root_that_cannot_be_written_stops_rendering(examined: Checkup, tmp_path: Path) -> None:
+    (tmp_path / ".aivj").write_text("")
+    console = Console(file=io.StringIO(), width=120)
+    assert doctor_and_report(console, DataRoot(tmp_path), DoctorOptions(quick=True)) == 1
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    (line,) = [line for line in text.splitlines() if line.startswith("Stops rendering: write access")]
+    assert ".aivj is a file where a folder should be" in line
+
+
+def test_findings_that_the_checkup_tells_already_are_not_told_twice() -> None:
+    found = checkup(problems=[Problem(text="No browser was found.", stops_rendering=True), Problem(text="Slow.")])
+    findings = [
+        Finding("write access", passed=False, detail="/data cannot be written"),
+        Finding("browser", passed=False, detail="No browser was found."),
+        Finding("WebGL", passed=False, detail="llvmpipe", severity="warning"),
+        Finding("model", passed=False, detail="No model can be had."),
+        Finding("disk", passed=False, detail="8 GB are free", severity="warning"),
+        Finding("clock", passed=True, detail="2026"),
+    ]
+    assert [(each.text, each.stops_rendering) for each in preflight_problems(findings, found)] == [
+        ("write access: /data cannot be written", True),
+        # Rendering goes without one, and the exit status is about rendering.
+        ("model: No model can be had.", False),
+        ("disk: 8 GB are free", False),
+    ]
 
 
 def test_options_that_contradict_each_other_are_refused_before_anything_starts(
