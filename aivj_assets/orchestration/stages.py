@@ -67,7 +67,7 @@ _STAGES = (
     Stage("style_policy", ("style_index",), lambda _root, _batch, folder: (folder.style_policy,)),
     Stage(
         "qa_samples",
-        ("presets", "frames", "clusters", "style_index"),
+        ("presets", "frames", "embeddings", "clusters", "style_index"),
         lambda _root, _batch, folder: (folder.qa_dir / "index.json", folder.qa_dir / "index.html"),
     ),
     Stage(

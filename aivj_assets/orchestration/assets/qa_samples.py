@@ -5,19 +5,22 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from aivj_assets.contracts.clusters import Clusters
+from aivj_assets.contracts.clusters import Clusters, load_centroids
+from aivj_assets.contracts.embeddings import load_embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.contracts.style import StyleIndex
+from aivj_assets.orchestration.cluster_moves import cluster_moves
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import BatchStep, batch_step
-from aivj_assets.qa.page import write_qa_samples
+from aivj_assets.qa.page import PAGE_NAME, write_qa_samples
 from aivj_assets.report.pictures import as_markdown_image, contact_sheet
 
-_SHEET_SAMPLES = 48
+_SHEET_TILES = 96
+_SHEET_COLUMNS = 12
 
 
 class QaConfig(dg.Config):
@@ -37,44 +40,57 @@ class QaConfig(dg.Config):
 def qa_samples(
     context: dg.AssetExecutionContext, config: QaConfig, data_root: DataRootResource, guard: GuardResource
 ) -> dg.MaterializeResult[Any]:
-    """Draw up to `perCluster` presets a cluster at random, seeded, and write the page that shows them."""
+    """Write the page on which a person judges the clusters: samples drawn at random, seeded; medoids and outliers."""
     root = data_root.get()
     with batch_step(context, root, "qa_samples", guard) as step:
         manifest = Manifest.load(root.manifest(step.batch))
+        clusters = Clusters.load(step.folder.clusters)
         index = write_qa_samples(
             step.folder,
             step.batch,
-            Clusters.load(step.folder.clusters),
+            clusters,
             records=read_records(step.folder.frames_index),
             energies={
                 entry.preset_id: entry.energy for entry in StyleIndex.load(step.folder.style_index("v1")).entries
             },
             labels={preset.id: preset.label for preset in manifest.presets},
+            embeddings=load_embeddings(step.folder),
+            centroids=load_centroids(step.folder.centroids),
+            changes=cluster_moves(root, clusters),
             per_cluster=config.per_cluster,
             frame_index=config.frame_index,
             seed=config.seed,
             notice=step.unaccepted.sentence if step.unaccepted is not None else None,
         )
-        page = step.folder.qa_dir / "index.html"
+        page = step.folder.qa_dir / PAGE_NAME
         return step.result(
             {
+                "clusters": len(clusters.clusters),
                 "samples": len(index.copied),
+                "medoids": len(index.medoids or ()),
+                "outliers": len(index.outliers or ()),
                 "per_cluster": config.per_cluster,
                 "frame_index": config.frame_index,
                 "seed": config.seed,
                 "page": dg.MetadataValue.path(str(page)),
-                "sheet": dg.MetadataValue.md(_sheet(step, index)),
+                # A browser opens it from its address bar; from a page that was served it follows no link to a file.
+                "open": dg.MetadataValue.url(page.resolve().as_uri()),
+                "sheet": dg.MetadataValue.md(_sheet(step, clusters, index)),
             }
         )
 
 
-def _sheet(step: BatchStep, index: QaIndex) -> str:
-    """Return a sheet of samples, taking turns between the clusters so that each is seen."""
-    turns: dict[str, int] = {}
-    ordered = []
-    for copy in index.copied:
-        turns[copy.cluster] = turns.get(copy.cluster, 0) + 1
-        ordered.append((turns[copy.cluster], copy.cluster, copy))
-    shown = sorted(ordered, key=lambda item: item[:2])[:_SHEET_SAMPLES]
-    tiles = [(copy.dest, copy.cluster) for _, _, copy in sorted(shown, key=lambda item: item[1])]
-    return as_markdown_image(contact_sheet(step.folder.qa_dir, tiles), alt="samples by cluster")
+def _sheet(step: BatchStep, clusters: Clusters, index: QaIndex) -> str:
+    """Return a sheet of each cluster's medoids side by side, as many of each as there is room for."""
+    called = {one.id: one.id if one.label == one.id else f"{one.id} {one.label}" for one in clusters.clusters}
+    each = next(count for count in (6, 4, 3, 2, 1) if count == 1 or count * len(called) <= _SHEET_TILES)
+    shown: dict[str, list[tuple[str, str]]] = {name: [] for name in called}
+    for copy in index.medoids or index.copied:
+        if len(shown[copy.cluster]) < each:
+            shown[copy.cluster].append((copy.dest, called[copy.cluster]))
+    columns = max(each, _SHEET_COLUMNS // each * each)
+    # A cluster with fewer leaves the rest of its places to the next.
+    tiles = [tile for name in called for tile in shown[name]]
+    return as_markdown_image(
+        contact_sheet(step.folder.qa_dir, tiles, columns=columns), alt="medoids by cluster, the nearest first"
+    )

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -111,7 +113,8 @@ def test_the_index_names_every_copy_and_every_copy_is_the_capture_asked_for(batc
     assert (index.pack, index.per_cluster, index.frame_index) == ("starter", 12, 1)
     assert [sum(copy.cluster == f"c0{number}" for copy in index.copied) for number in range(3)] == [12, 5, 1]
     on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*.webp")}
-    assert on_disk == {copy.dest for copy in index.copied}
+    several = {id_hash(name) for copy in index.copied if (name := copy.preset_id) != "p25"}
+    assert on_disk == {copy.dest for copy in index.copied} | {f"strips/{digest}.webp" for digest in several}
     for copy in index.copied:
         assert batch.assignments[copy.preset_id] == copy.cluster
         assert (folder / copy.dest).read_bytes() == (batch.folder.path / copy.rel).read_bytes()
@@ -150,7 +153,12 @@ def test_names_are_text_and_never_markup(batch: Batch) -> None:
     batch.write()
     html = (batch.folder.qa_dir / "index.html").read_text(encoding="utf-8")
     page = Page(html)
-    assert not page.all("script")
+    # The data and the one script that the page's policy names by its hash.
+    data, script = (text.partition(">")[2].partition("</script>")[0] for text in html.split("<script")[1:])
+    assert [tag.get("type") for tag in page.all("script")] == ["application/json", None]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+    assert json.loads(data)["batch"] == "starter/batch-0001"
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert len(page.all("img")) == 18
     for label in HOSTILE:
@@ -171,7 +179,8 @@ def test_a_second_writing_leaves_no_sample_of_the_first(batch: Batch) -> None:
     batch.write()
     batch.assignments = dict.fromkeys(batch.assignments, "c00") | {"p00": "c01", "p01": "c02"}
     index = batch.write(per_cluster=3)
-    assert len(list(batch.folder.qa_dir.rglob("*.webp"))) == len(index.copied) == 5
+    assert len(list(batch.folder.qa_dir.glob("cluster-*/*.webp"))) == len(index.copied) == 5
+    assert len(list(batch.folder.qa_dir.glob("strips/*.webp"))) == 5
 
 
 def test_a_frame_that_is_missing_or_outside_the_batch_is_refused_and_the_old_page_stays(batch: Batch) -> None:
