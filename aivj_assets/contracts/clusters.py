@@ -30,6 +30,7 @@ class Cluster(ContractModel):
     born_in: str
     label: str
     library_size: int | None = Field(None, description="presets of the cluster in the whole lineage")
+    verdict: Literal["good", "mixed", "bad"] | None = Field(None, description="of a person, in published files")
 
 
 class BatchLineage(ContractModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -34,14 +34,23 @@ class ClusterSettings(ContractModel):
     strategy: str | None = None
 
 
+class QaSettings(ContractModel):
+    """What becomes of clusters that a person judged bad, and how many clusters a batch's review is to cover."""
+
+    bad: Literal["exclude", "mark"] = "exclude"
+    reviewed_fraction: float = Field(0.9, gt=0, le=1)
+    """A batch joins with a few clusters of its own: the last tenth does not turn its conclusion."""
+
+
 class PackSettings(ContractFile):
-    """Settings of a pack: lineage, packs that must be accepted first, rendering parameters, embedder, clusters."""
+    """Settings of a pack: lineage, packs that must be accepted first, rendering, embedder, clusters, QA."""
 
     lineage: str = DEFAULT_LINEAGE
     requires: list[str] = Field(default_factory=list)
     render: dict[str, Any] = Field(default_factory=dict)
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
     clusters: ClusterSettings = Field(default_factory=ClusterSettings)
+    qa: QaSettings = Field(default_factory=QaSettings)
 
     def save_sparse(self, path: Path) -> None:
         """Write what differs from the defaults, and all fields that are not known here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -33,10 +33,16 @@ class BlacklistedPreset(ContractModel):
         return self.source_rel_path or self.rel_path
 
 
+class UnwantedPreset(BlacklistedPreset):
+    """A preset that works and that a person does not want; the entry goes when a person decides otherwise."""
+
+    reviewer: str | None = None
+
+
 class QualityBlacklist(ContractFile):
     """Bad presets by path in the source, id, URL and content SHA-256.
 
-    What the lists hold beyond `aivj_entries` was added by a person or another tool, and is kept.
+    What the lists hold beyond `aivj_entries` and `person_entries` was added by a person or another tool, and is kept.
     """
 
     version: str = "v0"
@@ -48,6 +54,15 @@ class QualityBlacklist(ContractFile):
     bad_urls: list[str] = Field(default_factory=list)
     bad_content_sha256: list[str] = Field(default_factory=list)
     aivj_entries: list[BlacklistedPreset] = Field(default_factory=list)
+    person_entries: list[UnwantedPreset] = Field(default_factory=list)
+    """What imported verdicts say."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object; without a person's entries nothing is said of them."""
+        content = super().to_json()
+        if not self.person_entries:
+            del content["personEntries"]
+        return content
 
     @classmethod
     def of_pack(cls, root: DataRoot, pack: str) -> Self:

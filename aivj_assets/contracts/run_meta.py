@@ -24,13 +24,21 @@ class GateLine(ContractModel):
 
 
 class QaVerdict(ContractModel):
-    """What a person concluded; empty until the samples are reviewed."""
+    """What a person concluded; empty until the samples are reviewed.
+
+    With `counts` it was made from the verdicts on clusters; else a person wrote it.
+    """
 
     state: Literal["open", "reviewed"] = "open"
     verdict: Literal["good", "mixed", "bad"] | None = None
     reviewer: str | None = None
     reviewed_at: str | None = None
     note: str | None = None
+    reviewed_fraction: float | None = None
+    """Clusters of the batch that were judged / all of them."""
+    good_fraction: float | None = None
+    """Presets of the batch in good clusters / all of them."""
+    counts: dict[str, int] | None = None
 
 
 class RunMeta(ContractFile):

@@ -221,8 +221,13 @@ class Said(ContractModel):
         """Return what counts of statements that stand with the latest first."""
         listed = list(statements)
 
-        def first(has: Callable[[Statement], object]) -> Statement | None:
-            return next((one for one in listed if has(one) is not None), None)
+        def first(has: Callable[[Statement], str | None]) -> Statement | None:
+            found = next((one for one in listed if has(one) is not None), None)
+            if found is None:
+                return None
+            # Copies with more words beside it do not make it younger.
+            same = (one for one in listed if has(one) == has(found) and moment(one.at) == moment(found.at))
+            return min(same, key=_first_made)
 
         return cls(
             verdict=first(lambda one: one.verdict), label=first(lambda one: one.label), note=first(lambda one: one.note)

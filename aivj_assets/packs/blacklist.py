@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aivj_assets.contracts.adoption import NOT_ADOPTED
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, OkRecord
 from aivj_assets.contracts.manifest import ManifestPreset
-from aivj_assets.contracts.quality_blacklist import BlacklistedPreset, QualityBlacklist
+from aivj_assets.contracts.quality_blacklist import BlacklistedPreset, QualityBlacklist, UnwantedPreset
+from aivj_assets.contracts.verdicts import PresetDecision
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 from aivj_assets.packs.rendered import Record, RenderedBatch
@@ -38,7 +40,8 @@ def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) ->
     found = outcomes.failures(batches)
     kept = {entry.preset_id: entry for entry in old.aivj_entries if not outcomes.refute(entry)}
     entries = sorted((kept | found).values(), key=lambda entry: (entry.listed_path, entry.preset_id))
-    before, after = _Lists.of(old.aivj_entries, old.source_root), _Lists.of(entries, source_root)
+    before = _Lists.of([*old.aivj_entries, *old.person_entries], old.source_root)
+    after = _Lists.of([*entries, *old.person_entries], source_root)
     reasons = {path: why for path, why in old.bad_reasons_by_rel_path.items() if path not in before.reasons}
     return old.model_copy(
         update={
@@ -52,6 +55,75 @@ def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) ->
             "aivj_entries": entries,
         }
     )
+
+
+def with_decisions(
+    old: QualityBlacklist, decisions: Mapping[str, PresetDecision], batches: Sequence[RenderedBatch]
+) -> QualityBlacklist:
+    """Return a pack's blacklist with what persons decided, {presetId: decision}, in place of what they did before.
+
+    A preset that is dropped is listed by id, URL, path and content, so that no import takes it again; one that none of
+    the batches has keeps its entry. What others put into the lists stays.
+    """
+    entries = {entry.preset_id: entry for entry in old.person_entries if entry.preset_id in decisions}
+    # A copy with the same content may be the one that is kept.
+    staying = {
+        record.preset_sha256
+        for batch in batches
+        for record in batch.records.values()
+        if record.preset_id not in decisions or decisions[record.preset_id].choice == "keep"
+    }
+    for batch in batches:
+        for preset in batch.manifest.presets:
+            decision = decisions.get(preset.id)
+            if decision is None:
+                continue
+            record = batch.records.get(preset.id)
+            sha256 = None if record is None or record.preset_sha256 in staying else record.preset_sha256
+            entries[preset.id] = UnwantedPreset(
+                **_named(batch, preset), sha256=sha256, reasons=[decision.reason], at=decision.at,
+                reviewer=decision.reviewer,
+            )  # fmt: skip
+    wanted = {name: entry for name, entry in entries.items() if decisions[name].choice == "drop"}
+    listed = [entry for _, entry in sorted(wanted.items())]
+    source_root = old.source_root or next((batch.manifest.source_root for batch in batches), "")
+    before = _Lists.of([*old.aivj_entries, *old.person_entries], old.source_root)
+    after = _Lists.of([*old.aivj_entries, *listed], source_root)
+    reasons = {path: why for path, why in old.bad_reasons_by_rel_path.items() if path not in before.reasons}
+    return old.model_copy(
+        update={
+            "generated_at": utc_now(),
+            "source_root": source_root,
+            "bad_source_rel_paths": _exchanged(old.bad_source_rel_paths, before.reasons, after.reasons),
+            "bad_reasons_by_rel_path": {**reasons, **after.reasons},
+            "bad_ids": _exchanged(old.bad_ids, before.ids, after.ids),
+            "bad_urls": _exchanged(old.bad_urls, before.urls, after.urls),
+            "bad_content_sha256": _exchanged(old.bad_content_sha256, before.shas, after.shas),
+            "person_entries": listed,
+        }
+    )
+
+
+def unwanted_presets(listed: QualityBlacklist, batches: Sequence[RenderedBatch]) -> dict[str, str]:
+    """Return {presetId: why} of the presets of batches that a person or another tool blacklisted.
+
+    What this platform itself lists has failed and is in no index.
+    """
+    ours = _Lists.of(listed.aivj_entries, listed.source_root)
+    told = {entry.preset_id: ", ".join(entry.reasons) for entry in listed.person_entries}
+    names = {
+        "id": set(listed.bad_ids) - set(ours.ids),
+        "url": set(listed.bad_urls) - set(ours.urls),
+        "path": {path.replace("\\", "/") for path in set(listed.bad_source_rel_paths) - set(ours.reasons)},
+    }
+    found = {}
+    for batch in batches:
+        same_source = batch.manifest.source_root == listed.source_root
+        for preset in batch.manifest.presets:
+            by_path = same_source and (preset.source_rel_path or preset.rel_path) in names["path"]
+            if preset.id in names["id"] or preset.url in names["url"] or by_path:
+                found[preset.id] = told.get(preset.id) or "blacklisted"
+    return found
 
 
 @dataclass
@@ -73,13 +145,14 @@ class Blacklists:
         return made
 
     def _add(self, pack: str, listed: QualityBlacklist, source: Source) -> None:
-        known = {entry.sha256: entry.reasons for entry in listed.aivj_entries if entry.sha256 is not None}
+        entries = [*listed.aivj_entries, *listed.person_entries]
+        known = {entry.sha256: entry.reasons for entry in entries if entry.sha256 is not None}
         for sha in listed.bad_content_sha256:
             self.by_sha.setdefault(sha, _told(pack, known.get(sha, ())))
         if not source.is_root(listed.source_root):
             return
         # A file whose bad content is known may have got another one since: its path says nothing.
-        by_content = {entry.listed_path for entry in listed.aivj_entries if entry.sha256 is not None}
+        by_content = {entry.listed_path for entry in entries if entry.sha256 is not None}
         for path in listed.bad_source_rel_paths:
             if path not in by_content:
                 why = listed.bad_reasons_by_rel_path.get(path, ())
@@ -138,17 +211,19 @@ class _Outcomes:
 
 
 def _entry(batch: RenderedBatch, preset: ManifestPreset, record: FailedRecord) -> BlacklistedPreset:
-    return BlacklistedPreset(
-        preset_id=preset.id,
-        batch=batch.batch.key,
-        source_root=batch.manifest.source_root,
-        source_rel_path=preset.source_rel_path,
-        rel_path=preset.rel_path,
-        url=preset.url,
-        sha256=record.preset_sha256,
-        reasons=record.reasons,
-        at=record.at,
-    )
+    return BlacklistedPreset(**_named(batch, preset), sha256=record.preset_sha256, reasons=record.reasons, at=record.at)
+
+
+def _named(batch: RenderedBatch, preset: ManifestPreset) -> dict[str, Any]:
+    """Return by what an entry names its preset."""
+    return {
+        "preset_id": preset.id,
+        "batch": batch.batch.key,
+        "source_root": batch.manifest.source_root,
+        "source_rel_path": preset.source_rel_path,
+        "rel_path": preset.rel_path,
+        "url": preset.url,
+    }
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aivj_assets.contracts.embeddings import ModelCard, require_same_card
@@ -97,11 +97,14 @@ def merge_batches(
     *,
     clusters: Mapping[str, str],
     tiers: EnergyTiers,
+    left_out: Collection[str] = (),
+    tags: Mapping[str, Sequence[str]] | None = None,
 ) -> PackIndex:
     """Merge the indexes of a pack's accepted batches, in the order given.
 
     `clusters` are {presetId: cluster id} and `tiers` the energies over the whole pack: they replace what the batches'
-    own indexes say. Raises `UserError` when the batches may not lie in one index or a preset has no cluster.
+    own indexes say. `left_out` are presets that get no entry, `tags` {cluster id: further tags of its entries}. Raises
+    `UserError` when the batches may not lie in one index or a preset has no cluster.
     """
     require_mergeable(pack, batches)
     lost = [entry.preset_id for batch in batches for entry in batch.v1.entries if entry.preset_id not in clusters]
@@ -110,8 +113,14 @@ def merge_batches(
             f"Pack '{pack}': {len(lost)} indexed presets have no cluster in the lineage, e.g. '{lost[0]}'; materialise "
             "clusters of their batch again."
         )
-    v1 = [_settled(entry, clusters, tiers) for batch in batches for entry in batch.v1.entries]
-    v0 = [entry for batch in batches for entry in batch.v0.entries]
+    further = tags or {}
+    v1 = [
+        _settled(entry, clusters, tiers, further)
+        for batch in batches
+        for entry in batch.v1.entries
+        if entry.preset_id not in left_out
+    ]
+    v0 = [entry for batch in batches for entry in batch.v0.entries if entry.preset_id not in left_out]
     made_of = [{"batch": batch.batch, "fingerprint": batch.fingerprint} for batch in batches]
     return PackIndex(
         StyleIndex.model_validate(
@@ -135,8 +144,11 @@ def _require_unique(pack: str, batches: Sequence[AcceptedBatch]) -> None:
                 )
 
 
-def _settled(entry: StyleEntry, clusters: Mapping[str, str], tiers: EnergyTiers) -> StyleEntry:
+def _settled(
+    entry: StyleEntry, clusters: Mapping[str, str], tiers: EnergyTiers, further: Mapping[str, Sequence[str]]
+) -> StyleEntry:
     cluster, energy = clusters[entry.preset_id], tiers.energies[entry.preset_id]
     now = {"cluster": f"cluster:{cluster}", "energy": f"energy:{energy}"}
     tags = [now.get(tag.partition(":")[0], tag) for tag in entry.tags]
+    tags += [tag for tag in further.get(cluster, ()) if tag not in tags]
     return entry.model_copy(update={"author_key": cluster, "energy": energy, "tags": tags})

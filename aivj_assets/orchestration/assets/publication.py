@@ -29,8 +29,10 @@ from aivj_assets.orchestration.profile import batch_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
+from aivj_assets.orchestration.verdicts_published import QA_FIELD, judgement_of, qa_facts, told_of_qa
 from aivj_assets.packs.rendered import RenderedBatch
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
+from aivj_assets.style.judged import Judgement
 from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches, require_mergeable, settle_cuts
 from aivj_assets.style.policy import build_policy
 
@@ -64,7 +66,7 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
         require_mergeable(pack, loaded)
         folder = lineage_of(root, pack)
         with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
-            made = gather(root, pack, accepted, loaded)
+            made = gather(root, pack, accepted, loaded, judgement_of(root, pack, rendered))
             # Reading takes a while: a batch that was touched meanwhile is not published half old, half new.
             if publishable_batches(context.instance, root, pack)[0] != accepted:
                 raise UserError(f"Pack '{pack}': a batch changed while its index was read; publish again.")
@@ -90,6 +92,9 @@ class Publication:
     tiers: EnergyTiers
     energy: LineageEnergy
     cuts: EnergyCuts
+    judgement: Judgement
+    left_out: dict[str, str]
+    """{presetId: why} of accepted presets that are not published because of what a person said."""
 
     @property
     def new_cuts(self) -> bool:
@@ -166,8 +171,14 @@ def load_accepted(root: DataRoot, batch: BatchKey) -> AcceptedBatch:
     )
 
 
-def gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[AcceptedBatch]) -> Publication:
-    """Return the pack as its lineage's version in force has it; raises `UserError`."""
+def gather(
+    root: DataRoot,
+    pack: str,
+    accepted: list[BatchKey],
+    loaded: list[AcceptedBatch],
+    judgement: Judgement | None = None,
+) -> Publication:
+    """Return the pack as its lineage's version in force and what persons said have it; raises `UserError`."""
     folder = lineage_of(root, pack)
     lineage = Lineage.open(folder)
     if lineage is None:
@@ -188,11 +199,18 @@ def gather(root: DataRoot, pack: str, accepted: list[BatchKey], loaded: list[Acc
         pack, motion, energy.cuts, major_since=major_since, lineage_version=lineage.facts.number, at=now
     )  # fmt: skip
     tiers = energy_by_cuts(motion, cuts.calm_max, cuts.groove_max)
-    index = merge_batches(pack, loaded, now, clusters=ids, tiers=tiers)
-    return Publication(pack, lineage, accepted, index, _pack_clusters(lineage, ids, index, loaded), tiers, energy, cuts)
+    judgement = judgement or Judgement(labels=lineage.labels)
+    left_out = judgement.left_out(pack, {name: ids[name] for name in motion})
+    index = merge_batches(pack, loaded, now, clusters=ids, tiers=tiers, left_out=left_out, tags=judgement.tags())
+    clusters = _pack_clusters(lineage, ids, index, loaded, judgement)
+    told = {QA_FIELD: told_of_qa(judgement, left_out, ids)}
+    clusters = clusters.model_copy(update=told)
+    return Publication(pack, lineage, accepted, index, clusters, tiers, energy, cuts, judgement, left_out)
 
 
-def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, loaded: list[AcceptedBatch]) -> Clusters:
+def _pack_clusters(
+    lineage: Lineage, ids: dict[str, str], index: PackIndex, loaded: list[AcceptedBatch], judgement: Judgement
+) -> Clusters:
     """Return the pack's clusters in the lineage's version in force; centroid rows are the lineage's places."""
     assignments = {entry.preset_id: ids[entry.preset_id] for entry in index.v1.entries}
     sizes, state, labels = Counter(assignments.values()), lineage.version.state, lineage.labels
@@ -206,7 +224,7 @@ def _pack_clusters(lineage: Lineage, ids: dict[str, str], index: PackIndex, load
             "clusters": [
                 Cluster(
                     id=name, size=sizes[name], centroid=place, born_in=state.born_in[place],
-                    label=labels[name], library_size=int(state.sizes[place]),
+                    label=labels[name], library_size=int(state.sizes[place]), verdict=judgement.verdicts.get(name),
                 )
                 for place, name in listed
                 if name in sizes
@@ -279,6 +297,7 @@ def _facts(root: DataRoot, made: Publication, refused: dict[str, str], card: str
         "lineage_version": made.lineage.facts.number,
         "clusters": len(made.clusters.clusters),
         "changed_since_first_publication": made.lineage.facts.since_first_changed,
+        **qa_facts(made.judgement, made.left_out),
         "energies": dg.MetadataValue.md(counts_table("energy", made.tiers.counts)),
         "energy_cuts": dg.MetadataValue.md(
             markdown_table(
