@@ -62,9 +62,8 @@ def test_the_doctor_shows_the_preflight_of_a_batch(copied) -> None:
 
     of_batch = doctor("live")
     assert list(of_batch) == NAMES
-    # Without the run's own parameters the pictures would be others: all are to be rendered.
-    assert "are needed (frames" in str(of_batch["disk"]["detail"])
-    assert "live can be written" not in str(of_batch["write access"]["detail"])
+    # The lineage has frozen the parameters of its first batch: what a run would take is what is there.
+    assert of_batch["disk"]["detail"] == "nothing is left to be stored"
     assert str(copied.batch("live").path) in str(of_batch["write access"]["detail"])
     of_machine = doctor()
     assert [name for name in NAMES if name not in of_machine] == ["disk"]
