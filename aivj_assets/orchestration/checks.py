@@ -24,11 +24,14 @@ from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inp
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.lineage_findings import lineage_findings
+from aivj_assets.orchestration.near_duplicates import duplicate_findings
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.profile import frozen_card_finding, frozen_pixels_finding, known_pixels
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import user_errors
+from aivj_assets.orchestration.verdicts_known import reviewed_finding
+from aivj_assets.qa.conclusion import QA_REVIEWED
 from aivj_assets.style.index import check_style_index
 
 CheckResults = Iterator[dg.AssetCheckResult]
@@ -69,6 +72,14 @@ DESCRIPTIONS = {
         "coverage": "Every embedded preset has an entry, and no other preset.",
         "no_duplicates": "No preset has two entries.",
         "energies_legal": f"Every entry's energy is one of {', '.join(ENERGIES)}.",
+    },
+    "qa_samples": {
+        QA_REVIEWED: "A person has judged enough clusters, and how many presets are in good ones. A warning: judge "
+        "them on the QA page, export, then aivj qa import verdicts.json, which evaluates this check anew.",
+        "near_duplicates": "Few presets show what another one shows. A warning: keep one of each group on the QA page, "
+        "export, and aivj qa import.",
+        "misfits": "Few presets are black or of one colour in every capture. A warning: look at them on the QA page; "
+        "dark presets exist.",
     },
 }
 """{stage: {check: what it asks, and what to do when it fails}}, as the UI shows it."""
@@ -203,9 +214,14 @@ def _style_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchK
     return findings
 
 
+def _qa_findings(_instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Sequence[Finding]:
+    return [reviewed_finding(root, batch), *duplicate_findings(root.batch(batch))]
+
+
 CHECKS = [
     frames_gates,
     _contract_check("embeddings", _embedding_findings),
     _contract_check("clusters", _cluster_findings),
     _contract_check("style_index", _style_findings),
+    _contract_check("qa_samples", _qa_findings),
 ]

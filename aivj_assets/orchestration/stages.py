@@ -22,6 +22,7 @@ CLUSTER_CHECKS = (
     "published_ids_kept",
 )  # fmt: skip
 CLUSTER_WARNINGS = ("largest_cluster_share", "centroid_drift", "far_from_centroids")
+QA_WARNINGS = ("qa_reviewed", "near_duplicates", "misfits")
 STYLE_INDEX_CHECKS = ("contract", "coverage", "no_duplicates", "energies_legal")
 
 
@@ -69,6 +70,7 @@ _STAGES = (
         "qa_samples",
         ("presets", "frames", "embeddings", "clusters", "style_index"),
         lambda _root, _batch, folder: (folder.qa_dir / "index.json", folder.qa_dir / "index.html"),
+        warning_checks=QA_WARNINGS,
     ),
     Stage(
         "run_record",
@@ -83,8 +85,13 @@ PUBLISHED_STAGE = "style_policy"
 
 def content_version(root: DataRoot, batch: BatchKey, stage: Stage) -> str:
     """Return the SHA-256 over a stage's files: its data version. Raises `UserError` when a file is missing."""
+    return files_version(root, batch, stage, root.batch(batch))
+
+
+def files_version(root: DataRoot, batch: BatchKey, stage: Stage, folder: BatchDir) -> str:
+    """Return the content version of a stage's files that lie in `folder` (made to take the batch folder's place)."""
     digest = hashlib.sha256()
-    for path in stage.files(root, batch, root.batch(batch)):
+    for path in stage.files(root, batch, folder):
         try:
             digest.update(f"{path.name}:{sha256_file(path)}\n".encode())
         except OSError as error:

@@ -17,10 +17,11 @@ from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.gates import GateVerdict, evaluate_gates, measure_folder
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.qa_duplicates import DUPLICATES_NAME, QaDuplicates
 from aivj_assets.contracts.run_meta import GateLine, QaVerdict, RunMeta
 from aivj_assets.contracts.style import ENERGIES, StyleIndex
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 
 _PACKAGES = (
     "aivj-assets", "dagster", "playwright", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "open_clip_torch",
@@ -62,11 +63,18 @@ def left_out_reasons(left_out: Mapping[str, str]) -> list[tuple[str, int]]:
 
 
 def build_run_record(
-    root: DataRoot, batch: BatchKey, *, run_id: str, durations_s: Mapping[str, float], inputs: Mapping[str, str]
+    root: DataRoot,
+    batch: BatchKey,
+    *,
+    run_id: str,
+    durations_s: Mapping[str, float],
+    inputs: Mapping[str, str],
+    qa: QaVerdict | None = None,
 ) -> RunMeta:
-    """Gather a finished batch's record from its files. The QA verdict of an earlier record is kept.
+    """Gather a finished batch's record from its files.
 
-    Raises `UserError` when a file is missing or malformed.
+    `qa` is what the verdicts on its clusters come to; without any, a verdict that a person wrote into an earlier
+    record is kept. Raises `UserError` when a file is missing or malformed.
     """
     folder = root.batch(batch)
     frames = FramesMeta.load(folder.frames_meta)
@@ -96,6 +104,7 @@ def build_run_record(
             "leftOut": len(embedding.left_out),
             "uniqueFirstFrames": figures.unique_first_frames or 0,
             "indexed": len(index.entries),
+            **_duplicate_counts(folder),
         },
         failure_reasons_top=list(figures.failure_reasons.items())[:_TOP_REASONS],
         gates=gate_lines(evaluate_gates(figures)),
@@ -107,14 +116,29 @@ def build_run_record(
         energies={energy: energies[energy] for energy in ENERGIES},
         durations_s=dict(durations_s),
         inputs_sha256=dict(inputs),
-        qa=_earlier_verdict(folder.run_meta),
+        qa=qa or _earlier_verdict(folder.run_meta),
     )
+
+
+def _duplicate_counts(folder: BatchDir) -> dict[str, int]:
+    """Return how many presets are unique, copies, near-duplicates and misfits; nothing where none were looked for."""
+    path = folder.qa_dir / DUPLICATES_NAME
+    if not path.exists():
+        return {}
+    counts = QaDuplicates.load(path).counts
+    return {
+        "unique": counts.unique,
+        "exactDuplicates": counts.exact_duplicates,
+        "nearDuplicates": counts.near_duplicates,
+        "misfits": counts.misfits,
+    }
 
 
 def _earlier_verdict(path: Path) -> QaVerdict:
     if not path.exists():
         return QaVerdict()
     try:
-        return RunMeta.load(path).qa
+        earlier = RunMeta.load(path).qa
     except UserError as error:
         raise UserError(f"{error} It holds the QA verdict: mend it, or delete it to start a new record.") from None
+    return earlier if earlier.counts is None else QaVerdict()

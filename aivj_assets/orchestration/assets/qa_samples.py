@@ -9,13 +9,17 @@ from aivj_assets.contracts.clusters import Clusters, load_centroids
 from aivj_assets.contracts.embeddings import load_embeddings
 from aivj_assets.contracts.frames_index import read_records
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.qa_duplicates import DEFAULT_MAX_HASH_DISTANCE, DEFAULT_MIN_COSINE
 from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.orchestration.cluster_moves import cluster_moves
+from aivj_assets.orchestration.near_duplicates import batch_duplicates, duplicate_facts
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import BatchStep, batch_step
+from aivj_assets.orchestration.verdicts_known import known_verdicts
+from aivj_assets.qa.duplicates import duplicate_thresholds
 from aivj_assets.qa.page import PAGE_NAME, write_qa_samples
 from aivj_assets.report.pictures import as_markdown_image, contact_sheet
 
@@ -24,11 +28,19 @@ _SHEET_COLUMNS = 12
 
 
 class QaConfig(dg.Config):
-    """How many samples, which capture, and the seed."""
+    """How many samples, which capture, the seed, and what counts as near-duplicate."""
 
     per_cluster: int = Field(default=12, ge=1, alias="perCluster")
     frame_index: int = Field(default=1, ge=0, alias="frameIndex")
     seed: int = 1
+    max_hash_distance: int = Field(
+        default=DEFAULT_MAX_HASH_DISTANCE, ge=0, le=64, alias="maxHashDistance",
+        description="bits of 64 in which the perceptual hashes of two near-duplicates may differ",
+    )  # fmt: skip
+    min_cosine: float = Field(
+        default=DEFAULT_MIN_COSINE, ge=-1, le=1, alias="minCosine",
+        description="cosine that the embeddings of two near-duplicates have at least",
+    )  # fmt: skip
 
 
 @dg.asset(
@@ -45,18 +57,26 @@ def qa_samples(
     with batch_step(context, root, "qa_samples", guard) as step:
         manifest = Manifest.load(root.manifest(step.batch))
         clusters = Clusters.load(step.folder.clusters)
+        records, embeddings = read_records(step.folder.frames_index), load_embeddings(step.folder)
+        duplicates = batch_duplicates(
+            root, step.batch, clusters, embeddings, records=records,
+            manifest_ids=[preset.id for preset in manifest.presets],
+            thresholds=duplicate_thresholds(config.max_hash_distance, config.min_cosine),
+        )  # fmt: skip
         index = write_qa_samples(
             step.folder,
             step.batch,
             clusters,
-            records=read_records(step.folder.frames_index),
+            records=records,
             energies={
                 entry.preset_id: entry.energy for entry in StyleIndex.load(step.folder.style_index("v1")).entries
             },
             labels={preset.id: preset.label for preset in manifest.presets},
-            embeddings=load_embeddings(step.folder),
+            embeddings=embeddings,
+            duplicates=duplicates,
             centroids=load_centroids(step.folder.centroids),
             changes=cluster_moves(root, clusters),
+            known=known_verdicts(root, step.batch),
             per_cluster=config.per_cluster,
             frame_index=config.frame_index,
             seed=config.seed,
@@ -69,6 +89,7 @@ def qa_samples(
                 "samples": len(index.copied),
                 "medoids": len(index.medoids or ()),
                 "outliers": len(index.outliers or ()),
+                **duplicate_facts(duplicates),
                 "per_cluster": config.per_cluster,
                 "frame_index": config.frame_index,
                 "seed": config.seed,
