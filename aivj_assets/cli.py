@@ -20,6 +20,7 @@ from aivj_assets.cli_embed import cache_app
 from aivj_assets.cli_gates import gates
 from aivj_assets.cli_k_report import k_report
 from aivj_assets.cli_lineage import lineage_app
+from aivj_assets.cli_map import bench_map, style_map
 from aivj_assets.cli_options import (
     DeviceOption,
     EmbedderOption,
@@ -30,6 +31,7 @@ from aivj_assets.cli_options import (
 )
 from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
+from aivj_assets.cli_qa import qa_app
 from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
@@ -250,12 +252,15 @@ def ui(
 app.command("search")(search)
 app.command("similar")(similar)
 bench_app.command("growth")(growth)
+bench_app.command("map")(bench_map)
 app.command("adopt")(adopt)
 app.command("profile")(profile)
 app.command("remedy")(remedy)
 app.command("k-report")(k_report)
+app.command("map")(style_map)
 app.add_typer(pack_app, name="pack")
 app.add_typer(lineage_app, name="lineage")
+app.add_typer(qa_app, name="qa")
 app.add_typer(bench_app, name="bench")
 app.add_typer(cache_app, name="cache")
 

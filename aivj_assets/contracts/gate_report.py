@@ -149,6 +149,16 @@ class BatchStatus(_Complete):
     frames_index: str | None = None
     qa: str | None = None
     """What a person concluded from the samples: open, or good, mixed or bad."""
+    qa_reviewed_fraction: float | None = None
+    """Clusters of the batch that were judged / all of them; null where none was, or a person wrote the verdict."""
+    qa_note: str | None = None
+
+    @property
+    def qa_told(self) -> str | None:
+        """The verdict and how much of the batch it rests on, e.g. `good, 96% reviewed`."""
+        if self.qa is None or self.qa_reviewed_fraction is None:
+            return self.qa
+        return f"{self.qa}, {self.qa_reviewed_fraction:.0%} reviewed"
 
     @property
     def pack(self) -> str:

@@ -216,6 +216,15 @@ class Said(ContractModel):
     label: Statement | None = None
     note: Statement | None = None
 
+    @property
+    def words(self) -> tuple[str | None, str | None, str | None]:
+        """Verdict, label and note, whoever gave them when."""
+        return (
+            self.verdict.verdict if self.verdict else None,
+            self.label.label if self.label else None,
+            self.note.note if self.note else None,
+        )
+
     @classmethod
     def of(cls, statements: Iterable[Statement]) -> Self:
         """Return what counts of statements that stand with the latest first."""

@@ -41,6 +41,7 @@ from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.requires import waiting_for, waiting_sentence
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES, ancestors
+from aivj_assets.qa.conclusion import QA_REVIEWED
 from aivj_assets.report.console import read_render_progress
 from aivj_assets.report.record import gate_lines
 
@@ -278,13 +279,16 @@ class _Asked:
             judged_at=iso(max(results.times_s)) if results.times_s else None,
             last_run_id=next((gate.run_id for gate in gates if gate.run_id), made.run_id if made else None),
             checks=checks,
-            warnings=[check for check in warnings if check.passed is False],
+            # What is reviewed is said by `qa`.
+            warnings=[check for check in warnings if check.passed is False and check.check != QA_REVIEWED],
             numbers=batch_numbers(gates, self.root, batch),
             failure_reasons=dict(reasons) if isinstance(reasons, dict) else {},
             qa_page=page.relative_to(base).as_posix() if page.exists() else None,
             run_record=folder.run_meta.relative_to(base).as_posix() if record is not None else None,
             frames_index=folder.frames_index.relative_to(base).as_posix() if folder.frames_index.exists() else None,
             qa=None if record is None else record.verdict or record.state,
+            qa_reviewed_fraction=None if record is None else record.reviewed_fraction,
+            qa_note=None if record is None else record.note,
         )
 
     def _next(self, batch: BatchKey, known: BatchStatus) -> str | None:

@@ -18,10 +18,13 @@ from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.jobs import batch_job
 from aivj_assets.orchestration.lineage_join import ids_are_current
+from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.parameters import effective_parameters
 from aivj_assets.orchestration.resources import RendererResource
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import STAGES
+from aivj_assets.orchestration.verdicts_known import Judged
+from aivj_assets.orchestration.verdicts_published import says_what_persons_say
 from aivj_assets.render.environment import BrowserReport
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import needs_rendering
@@ -131,5 +134,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def is_published(root: DataRoot, pack: str) -> bool:
-    """Whether the three files that the app fetches lie beside the pack's manifest."""
-    return all(path.is_file() for path in root.published_files(pack))
+    """Whether the files that the app fetches lie beside the pack's manifest and say what persons say by now."""
+    if not all(path.is_file() for path in root.published_files(pack)):
+        return False
+    judged = Judged.open(root, lineage_of(root, pack).name)
+    return judged is None or says_what_persons_say(root, judged, pack)

@@ -73,7 +73,7 @@ class RunlessRecords:
     def _check(self, stage_name: str) -> None:
         if stage_state(self.instance, self.root, self.batch, stage_name).problem is None:
             return
-        target = self._target(stage_name)
+        target = evaluation_target(self.instance, stage_name, self.batch)
         for result in self._results(stage_name):
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(stage_name), check_name=str(result.check_name), passed=result.passed,
@@ -81,36 +81,11 @@ class RunlessRecords:
                 description=result.description, blocking=result.check_name in STAGES[stage_name].blocking_checks,
                 partition=self.batch.key,
             )  # fmt: skip
-            self._report(evaluation)
+            report_evaluation(self.instance, evaluation, self.evaluation_id)
             if not result.passed:
                 warns = result.severity == dg.AssetCheckSeverity.WARN
                 listed = self.warnings if warns else self.rejected
                 listed.append(result.description or str(result.check_name))
-
-    def _report(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        """Report an evaluation without a run.
-
-        Dagster 1.13 keeps one such evaluation of a check and partition: a later one goes under an id that is no run's.
-        """
-        known = self.instance.event_log_storage.get_asset_check_execution_history(
-            evaluation.asset_check_key, limit=1, partition_filter=PartitionKeyFilter(key=self.batch.key)
-        )
-        if not known:
-            self.instance.report_runless_asset_event(evaluation)
-            return
-        event = dg.DagsterEvent(
-            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
-            event_specific_data=evaluation,
-            job_name=RUNLESS_JOB_NAME,
-        )
-        self.instance.report_dagster_event(event, run_id=self.evaluation_id)
-
-    def _target(self, stage_name: str) -> AssetCheckEvaluationTargetMaterializationData:
-        asked = AssetRecordsFilter(asset_key=dg.AssetKey(stage_name), asset_partitions=[self.batch.key])
-        (record,) = self.instance.fetch_materializations(asked, limit=1).records
-        return AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
 
     def _results(self, stage_name: str) -> Iterator[dg.AssetCheckResult]:
         """Evaluate a stage's checks by the very definitions that runs use."""
@@ -125,15 +100,45 @@ class RunlessRecords:
                     raise UserError(failure.description or f"the checks of {stage_name} failed") from None
 
 
+def evaluation_target(
+    instance: dg.DagsterInstance, stage_name: str, batch: BatchKey
+) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return the latest materialisation of a stage as what an evaluation judges; there must be one."""
+    asked = AssetRecordsFilter(asset_key=dg.AssetKey(stage_name), asset_partitions=[batch.key])
+    (record,) = instance.fetch_materializations(asked, limit=1).records
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+
+
+def report_evaluation(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation, evaluation_id: str) -> None:
+    """Report an evaluation of a check of one partition without a run.
+
+    Dagster 1.13 keeps one such evaluation of a check and partition: a later one goes under an id that is no run's.
+    """
+    known = instance.event_log_storage.get_asset_check_execution_history(
+        evaluation.asset_check_key, limit=1, partition_filter=PartitionKeyFilter(key=str(evaluation.partition))
+    )
+    if not known:
+        instance.report_runless_asset_event(evaluation)
+        return
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        event_specific_data=evaluation,
+        job_name=RUNLESS_JOB_NAME,
+    )
+    instance.report_dagster_event(event, run_id=evaluation_id)
+
+
 @contextmanager
-def held_batch(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey) -> Iterator[None]:
-    """Hold a batch's lock without a run; raises `UserError` when a run works on the batch."""
+def held_batch(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, what: str = "adopt") -> Iterator[None]:
+    """Hold a batch's lock without a run, `what` names why; raises `UserError` when a run works on the batch."""
 
     def run_is_over(run_id: str) -> bool | None:
         run = instance.get_run_by_id(run_id)
         return None if run is None else run.is_finished
 
-    path, name = root.batch(batch).lock, f"adopt-{uuid.uuid4().hex[:8]}"
+    path, name = root.batch(batch).lock, f"{what}-{uuid.uuid4().hex[:8]}"
     acquire_batch(path, batch=batch.key, run_id=name, owner_pid=os.getpid(), run_is_over=run_is_over)
     try:
         yield

@@ -109,7 +109,7 @@ def _open_text(facts: DiaryFacts) -> str:
 
 def _qa_text(qa: QaVerdict) -> str:
     if qa.state == "open":
-        return "QA open"
+        return f"QA open: {plain(qa.note)}" if qa.note else "QA open"
     by = f" by {plain(qa.reviewer)}" if qa.reviewer else ""
     at = f", {plain(qa.reviewed_at)}" if qa.reviewed_at else ""
     note = f": {plain(qa.note)}" if qa.note else ""

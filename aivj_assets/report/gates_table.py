@@ -23,14 +23,15 @@ def print_gates(console: Console, statuses: Sequence[BatchStatus]) -> None:
     table.add_column("batch", overflow="fold")
     for gate in GATES:
         table.add_column(f"{gate.name}\n{gate.comparison} {gate.threshold:g}")
-    for name in ("other\nchecks", "judged\n(UTC)", "state", "accepted"):
+    for name in ("other\nchecks", "judged\n(UTC)", "QA", "state", "accepted"):
         table.add_column(name)
     for status in statuses:
         results = {result.gate: result for result in status.gates}
         cells = [_gate_cell(results.get(gate.name)) for gate in GATES]
         state = f"[{_STATE_COLOURS.get(status.state, 'yellow')}]{status.state}[/]"
         accepted = "[green]yes[/]" if status.accepted else "[red]no[/]"
-        table.add_row(escape(status.batch), *cells, _checks_cell(status), _time_cell(status), state, accepted)
+        qa = escape(status.qa_told or "-")
+        table.add_row(escape(status.batch), *cells, _checks_cell(status), _time_cell(status), qa, state, accepted)
     if console.is_terminal:
         console.print(table)
     else:

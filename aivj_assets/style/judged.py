@@ -21,7 +21,8 @@ def label_slug(label: str) -> str | None:
     """
     plain = unicodedata.normalize("NFKC", label).casefold()
     # Marks belong to letters: in many scripts they are the vowels.
-    words = "".join(letter if unicodedata.category(letter)[0] in "LNM" else " " for letter in plain).split()
+    parts = "".join(letter if unicodedata.category(letter)[0] in "LNM" else " " for letter in plain).split()
+    words = [part for part in parts if any(letter.isalnum() for letter in part)]
     return "-".join(words)[:_MAX_SLUG_CHARS].rstrip("-") or None
 
 

@@ -30,6 +30,7 @@ from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
 from aivj_assets.orchestration.verdicts_published import QA_FIELD, judgement_of, qa_facts, told_of_qa
+from aivj_assets.orchestration.verdicts_record import keep_up_to_date
 from aivj_assets.packs.rendered import RenderedBatch
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
 from aivj_assets.style.judged import Judgement
@@ -75,6 +76,8 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
             keep_cuts(made)
             digest = publish(root, made)
             side = write_pack_files(root, pack, rendered, context.log.warning)
+        # Clusters that grew much are asked for again in every batch, not only in the one that came.
+        keep_up_to_date(context.instance, root, folder, context.log.warning)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest), metadata={**_facts(root, made, refused, loaded[0].card.name), **side}
         )

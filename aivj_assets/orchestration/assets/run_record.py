@@ -6,6 +6,7 @@ import dagster as dg
 
 from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_meta import FramesMeta
+from aivj_assets.contracts.run_meta import QaVerdict
 from aivj_assets.orchestration.diary import keep_diary
 from aivj_assets.orchestration.guard import latest_materialization
 from aivj_assets.orchestration.partitions import BATCHES
@@ -14,6 +15,7 @@ from aivj_assets.orchestration.profile import known_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
+from aivj_assets.orchestration.verdicts_known import batch_conclusion
 from aivj_assets.report.record import build_run_record
 
 
@@ -40,6 +42,7 @@ def run_record(
             run_id=context.run.run_id,
             durations_s=_durations(context.instance, step.batch.key),
             inputs=step.inputs,
+            qa=batch_conclusion(root, step.batch),
         )
         record.save(step.folder.run_meta)
         keep_diary(context.instance, root, [step.batch], context.log.warning)
@@ -63,10 +66,20 @@ def run_record(
                 "model": card.name,
                 "left_out_of_embedding": record.counts["leftOut"],
                 "k": record.k,
-                "qa": record.qa.state,
+                **qa_metadata(record.qa),
                 "file": dg.MetadataValue.path(str(step.folder.run_meta)),
             }
         )
+
+
+def qa_metadata(qa: QaVerdict) -> dict[str, Any]:
+    """Return what a materialisation's metadata says of the review."""
+    return {
+        "qa": qa.verdict or qa.state,
+        "qa_note": qa.note or "nothing is judged yet",
+        "qa_reviewed_fraction": qa.reviewed_fraction or 0.0,
+        "qa_good_fraction": qa.good_fraction or 0.0,
+    }
 
 
 def _verdict(passed: bool) -> str:
