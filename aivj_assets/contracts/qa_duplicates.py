@@ -9,10 +9,18 @@ from pydantic import Field
 from aivj_assets.contracts.base import ContractFile, ContractModel
 
 DUPLICATES_NAME = "duplicates.json"
-DEFAULT_MAX_HASH_DISTANCE = 4
-"""Bits of 64 in which the perceptual hashes of two near-duplicates may differ."""
+DEFAULT_MAX_HASH_DISTANCE = 8
+"""Bits of 64 in which the perceptual hashes of two near-duplicates may differ.
+
+Measured on 1,365 real presets, the pairs above a cosine of 0.93 judged by eye. With a cosine of 0.98 it finds 82 % and
+84 % of the pairs that look the same in two mixed sets (4 bits: 75 % and 79 %, 12 bits: 87 % and 90 %), and none that
+does not. Among variants of presets with names of their own the first doubtful pair comes at 10 bits.
+"""
 DEFAULT_MIN_COSINE = 0.98
-"""The cosine that the embeddings of two near-duplicates have at least."""
+"""The cosine that the embeddings of two near-duplicates have at least: below it variants of a preset begin.
+
+Measured with the offline model, EfficientNet-Lite0; the first pairs that look different have 0.979.
+"""
 
 KeepReason = Literal["most detail", "first in the manifest", "kept before"]
 
