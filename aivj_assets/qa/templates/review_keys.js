@@ -56,6 +56,11 @@ function stepTile(by) {
   next.scrollIntoView({ block: "nearest" });
 }
 
+function openHelp() {
+  help.showModal();
+  $("help-close").focus();
+}
+
 function judgeByKey(verdict) {
   judge(current, verdict);
   if (verdict && $("advance").checked) {
@@ -71,7 +76,7 @@ const KEYS = {
   g: () => judgeByKey("good"), m: () => judgeByKey("mixed"), b: () => judgeByKey("bad"), u: () => judgeByKey(null),
   r: () => rename(current), n: () => note(current), t: nextUnjudged, " ": toggleMotion,
   e: exportFile, i: () => $("file").click(),
-  "/": () => $("f-text").focus(), "?": () => help.showModal(),
+  "/": () => $("f-text").focus(), "?": openHelp,
   d: () => likes && (likes.scrollIntoView({ block: "start" }), stepLikes(0)),
 };
 
@@ -140,7 +145,7 @@ $("f-sort").addEventListener("change", () => (applyOrder(), go(visible()[0]?.id 
 $("clear").addEventListener("click", clearFilter);
 $("load").addEventListener("click", () => $("file").click());
 $("export").addEventListener("click", exportFile);
-$("help-open").addEventListener("click", () => help.showModal());
+$("help-open").addEventListener("click", openHelp);
 for (const id of ["advance", "reviewer"])
   $(id).addEventListener("change", () =>
     write(PREFERENCES, { advance: $("advance").checked, reviewer: tidy($("reviewer").value, MOST_LABEL) }));
