@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from aivj_assets.errors import UserError
 
@@ -29,6 +29,7 @@ DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 STYLE_POLICY_NAME = "aivj-style-policy.v0.json"
 PUBLISHED_CLUSTERS_NAME = "aivj-clusters.v0.json"
 LOCK_NAME = ".batch-lock.json"
+QA_NAME = "qa-samples"
 
 _REPLACED_BATCHES_NAME = ".batches.old"
 _HEAD_NAME = "head.json"
@@ -256,6 +257,14 @@ class DataRoot:
         """Return the path of `.progress.json`: how far a k report under way has come."""
         return self.artifacts_dir / check_pack_name(pack) / "k-report" / ".progress.json"
 
+    def style_map(self, pack: str) -> StyleMapDir:
+        """Return the places of a pack's style map, in `artifacts/aivj/<pack>/qa-samples`."""
+        return StyleMapDir(self.artifacts_dir / check_pack_name(pack) / QA_NAME)
+
+    def style_map_progress(self, pack: str) -> Path:
+        """Return the path of `.style-map-progress.json`: how far a style map under way has come."""
+        return self.artifacts_dir / check_pack_name(pack) / ".style-map-progress.json"
+
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
         if not name.startswith(PUBLISHED_PREFIX):
@@ -432,7 +441,7 @@ class BatchDir:
     @property
     def qa_dir(self) -> Path:
         """`qa-samples/`."""
-        return self.path / "qa-samples"
+        return self.path / QA_NAME
 
     @property
     def run_meta(self) -> Path:
@@ -442,6 +451,63 @@ class BatchDir:
     def frame_folder(self, id_hash: str) -> Path:
         """Return the folder of one preset's frames; `id_hash` is the first 16 hex digits of sha1(presetId)."""
         return self.frames_dir / id_hash[:2] / id_hash[2:4] / id_hash
+
+
+@dataclass(frozen=True)
+class StyleMapDir:
+    """The page of a pack's style map and the files beside it; `qa` is the pack's folder `qa-samples`.
+
+    In a pack of one batch the review page lies in the same folder and takes over `PARTS` when it is made anew.
+    """
+
+    qa: Path
+
+    PARTS: ClassVar[tuple[str, str]] = ("map.html", "map")
+
+    @property
+    def page(self) -> Path:
+        """`map.html`."""
+        return self.qa / self.PARTS[0]
+
+    @property
+    def side(self) -> Path:
+        """`map/`: sprite sheets and names that the page loads, and where each preset lies."""
+        return self.qa / self.PARTS[1]
+
+    @property
+    def files(self) -> StyleMapSide:
+        """The files in `map/`."""
+        return StyleMapSide(self.side)
+
+
+@dataclass(frozen=True)
+class StyleMapSide:
+    """The folder `map/` and the files in it."""
+
+    path: Path
+
+    @property
+    def facts(self) -> Path:
+        """`style-map.json`."""
+        return self.path / "style-map.json"
+
+    @property
+    def points(self) -> Path:
+        """`points.npy`: where each preset lies."""
+        return self.path / "points.npy"
+
+    @property
+    def ids(self) -> Path:
+        """`ids.txt`: presets in the order of `points.npy`."""
+        return self.path / "ids.txt"
+
+    def sheet(self, number: int) -> Path:
+        """Return a sprite sheet, `sheet-000.webp`."""
+        return self.path / f"sheet-{number:03d}.webp"
+
+    def names(self, number: int) -> Path:
+        """Return a part of the presets' names and ids, `names-000.js`."""
+        return self.path / f"names-{number:03d}.js"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ gate_report_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("gate_report"),
     description="Writes artifacts/aivj/gates.html: which batch stands where; seconds.",
 )
+style_map_job = dg.define_asset_job(
+    "style_map_job",
+    selection=dg.AssetSelection.assets("style_map"),
+    description="Lays the pack's accepted presets out in the plane and writes qa-samples/map.html; minutes.",
+)
 k_report_job = dg.define_asset_job(
     "k_report_job",
     selection=dg.AssetSelection.assets("k_report"),

@@ -70,6 +70,12 @@ def run_k_report(instance: dg.DagsterInstance, pack: str, run_config: Mapping[st
     return _execute(instance, "k_report_job", pack, {"aivj/pack": pack}, run_config=run_config)
 
 
+def run_style_map(instance: dg.DagsterInstance, pack: str, run_config: Mapping[str, Any]) -> RunOutcome:
+    """Run `style_map_job` for a pack."""
+    instance.add_dynamic_partitions(str(PACKS.name), [pack])
+    return _execute(instance, "style_map_job", pack, {"aivj/pack": pack}, run_config=run_config)
+
+
 def run_lineage_act(instance: dg.DagsterInstance, name: str, config: Mapping[str, Any]) -> RunOutcome:
     """Run `lineage_job`, one act on a lineage; `name` is the lineage's or the batch's, for the run's tag."""
     run_config = {"ops": {"lineage_act": {"config": dict(config)}}}
