@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from aivj_assets.contracts.frames_index import OkRecord
@@ -84,11 +84,11 @@ def duplicates_view(
 ) -> DuplicatesView:
     """Return the section of what is `shown` of all `duplicates`; `records` are those of the presets named."""
 
-    def like(preset_id: str, cluster: str | None, **more: object) -> LikeView:
+    def like(preset_id: str, cluster: str | None) -> LikeView:
         metrics = records[preset_id].metrics
         return LikeView(
-            sources.name(preset_id), sources.strips.get(preset_id), cluster, metrics.avg_luma, metrics.motion, **more  # type: ignore[arg-type]
-        )  # fmt: skip
+            sources.name(preset_id), sources.strips.get(preset_id), cluster, metrics.avg_luma, metrics.motion
+        )
 
     groups = [
         GroupView(
@@ -96,8 +96,9 @@ def duplicates_view(
             group.cluster,
             group.reason,
             [
-                like(
-                    one.preset_id, group.cluster, cosine=one.cosine, hash_distance=one.hash_distance, exact=one.exact
+                replace(
+                    like(one.preset_id, group.cluster),
+                    cosine=one.cosine, hash_distance=one.hash_distance, exact=one.exact,
                 )
                 for one in group.presets
             ],
@@ -107,11 +108,11 @@ def duplicates_view(
     return DuplicatesView(
         duplicates,
         groups,
-        [like(one.preset_id, one.cluster, flags=tuple(one.flags)) for one in shown.misfits],
+        [replace(like(one.preset_id, one.cluster), flags=tuple(one.flags)) for one in shown.misfits],
         [
-            like(
-                one.preset_id, one.cluster, cosine=one.cosine, hash_distance=one.hash_distance,
-                like=one.other_preset_id, batch=one.batch,
+            replace(
+                like(one.preset_id, one.cluster),
+                cosine=one.cosine, hash_distance=one.hash_distance, like=one.other_preset_id, batch=one.batch,
             )
             for one in shown.elsewhere
         ],

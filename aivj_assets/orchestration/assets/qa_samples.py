@@ -1,5 +1,6 @@
 """`qa_samples`: a page with samples of every cluster, for a person's eye."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -63,6 +64,7 @@ def qa_samples(
             manifest_ids=[preset.id for preset in manifest.presets],
             thresholds=duplicate_thresholds(config.max_hash_distance, config.min_cosine),
         )  # fmt: skip
+        known = known_verdicts(root, step.batch)
         index = write_qa_samples(
             step.folder,
             step.batch,
@@ -76,7 +78,7 @@ def qa_samples(
             duplicates=duplicates,
             centroids=load_centroids(step.folder.centroids),
             changes=cluster_moves(root, clusters),
-            known=known_verdicts(root, step.batch),
+            known=known,
             per_cluster=config.per_cluster,
             frame_index=config.frame_index,
             seed=config.seed,
@@ -89,6 +91,7 @@ def qa_samples(
                 "samples": len(index.copied),
                 "medoids": len(index.medoids or ()),
                 "outliers": len(index.outliers or ()),
+                "reviewed": sum(_is_judged(known.get(cluster.id, {})) for cluster in clusters.clusters),
                 **duplicate_facts(duplicates),
                 "per_cluster": config.per_cluster,
                 "frame_index": config.frame_index,
@@ -99,6 +102,10 @@ def qa_samples(
                 "sheet": dg.MetadataValue.md(_sheet(step, clusters, index)),
             }
         )
+
+
+def _is_judged(known: Mapping[str, Any]) -> bool:
+    return known.get("verdict") is not None and known.get("carried") is True
 
 
 def _sheet(step: BatchStep, clusters: Clusters, index: QaIndex) -> str:
