@@ -19,7 +19,7 @@ from aivj_assets.contracts.qa_duplicates import DUPLICATES_NAME, QaDuplicates
 from aivj_assets.contracts.qa_index import QaCopy, QaIndex
 from aivj_assets.contracts.style import ENERGIES, Energy
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchDir, BatchKey, safe_file_stem, write_text_atomic
+from aivj_assets.layout import BatchDir, BatchKey, StyleMapDir, safe_file_stem, write_text_atomic
 from aivj_assets.qa.duplicate_views import DuplicatesView, duplicates_view, presets_of, shown_part
 from aivj_assets.qa.figures import cluster_figures
 from aivj_assets.qa.frames import copy_frame, write_strips
@@ -77,7 +77,7 @@ def write_qa_samples(
         for preset_id in (() if shown is None else presets_of(shown))
         if isinstance(record := records.get(preset_id), OkRecord)
     }
-    with rebuilt_folder(folder.qa_dir) as new:
+    with rebuilt_folder(folder.qa_dir, keep=StyleMapDir.PARTS) as new:
         copier = _Copier(folder, new, ok, energies, frame_index)
         samples: list[QaCopy] = []
         for cluster, drawn in sample_clusters(clusters.assignments, per_cluster, seed).items():

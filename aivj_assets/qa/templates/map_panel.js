@@ -41,7 +41,9 @@ function fillLegend(shown, kind, changed) {
     box.addEventListener("change", () => { one.on = box.checked; changed(); });
     dot.style.background = css(one.rgb);
     const more = KINDS[kind].more(i), name = KINDS[kind].name(i);
-    label.append(box, dot, element("bdi", "", more && more !== name ? `${name} ${more}` : name), element("span", "n", count(one.presets)));
+    const words = element("bdi", "", more && more !== name ? `${name} ${more}` : name);
+    words.title = words.textContent;
+    label.append(box, dot, words, element("span", "n", count(one.presets)));
     const only = element("button", "", "only");
     only.type = "button";
     only.setAttribute("aria-label", `only ${name}`);

@@ -5,8 +5,8 @@ class View {
   constructor(points) {
     this.points = points;
     this.ratio = Math.min(globalThis.devicePixelRatio || 1, 2);
-    this.resize(1, 1);
     this.index();
+    this.resize(1, 1);
     this.fit();
   }
 
@@ -15,6 +15,13 @@ class View {
     const { n, xy } = this.points;
     this.starts = new Uint32Array(CELLS * CELLS + 1);
     this.items = new Uint32Array(n);
+    const low = [65535, 65535], high = [0, 0];
+    for (let i = 0; i < 2 * n; i++) {
+      low[i % 2] = Math.min(low[i % 2], xy[i]);
+      high[i % 2] = Math.max(high[i % 2], xy[i]);
+    }
+    this.middle = [0, 1].map((a) => (low[a] + high[a]) / 2 / 65535);
+    this.span = [0, 1].map((a) => Math.max(0.05, (high[a] - low[a]) / 65535));
     const cell = (i) => (xy[2 * i + 1] >> 8) * CELLS + (xy[2 * i] >> 8);
     for (let i = 0; i < n; i++) this.starts[cell(i) + 1]++;
     for (let c = 0; c < CELLS * CELLS; c++) this.starts[c + 1] += this.starts[c];
@@ -24,13 +31,13 @@ class View {
 
   resize(width, height) {
     [this.width, this.height] = [Math.max(1, width), Math.max(1, height)];
-    this.whole = 0.94 * Math.min(this.width, this.height);
+    this.whole = 0.92 * Math.min(this.width / this.span[0], this.height / this.span[1]);
   }
 
-  fit() { [this.x, this.y, this.scale] = [0.5, 0.5, this.whole]; }
+  fit() { [this.x, this.y, this.scale] = [...this.middle, this.whole]; }
 
   get pointSize() {
-    const base = Math.min(9, Math.max(1.6, (0.45 * this.whole) / Math.sqrt(this.points.n)));
+    const base = Math.min(9, Math.max(1.6, (0.45 * this.whole * Math.sqrt(this.span[0] * this.span[1])) / Math.sqrt(this.points.n)));
     return Math.min(16, base * (this.scale / this.whole) ** 0.45);
   }
 
