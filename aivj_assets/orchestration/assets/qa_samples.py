@@ -1,6 +1,8 @@
 """`qa_samples`: a page with samples of every cluster, for a person's eye."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -79,6 +81,7 @@ def qa_samples(
             centroids=load_centroids(step.folder.centroids),
             changes=cluster_moves(root, clusters),
             known=known,
+            map_page=_map_page(step),
             per_cluster=config.per_cluster,
             frame_index=config.frame_index,
             seed=config.seed,
@@ -102,6 +105,12 @@ def qa_samples(
                 "sheet": dg.MetadataValue.md(_sheet(step, clusters, index)),
             }
         )
+
+
+def _map_page(step: BatchStep) -> str | None:
+    """Return the link from the batch's page to the pack's map; None while there is none."""
+    page = step.root.style_map(step.batch.pack).page
+    return Path(os.path.relpath(page, step.folder.qa_dir)).as_posix() if page.exists() else None
 
 
 def _is_judged(known: Mapping[str, Any]) -> bool:

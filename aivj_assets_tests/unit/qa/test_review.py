@@ -145,3 +145,15 @@ def test_pages_of_other_data_roots_do_not_share_what_a_browser_keeps(batch: Revi
     again = data_of(html_of(batch))["state"]
     batch.write(seed=2, per_cluster=3)
     assert data_of(html_of(batch))["state"] == again
+
+
+def test_the_packs_map_is_linked_where_there_is_one_and_outlives_a_new_page(batch: ReviewBatch) -> None:
+    batch.write()
+    assert "Map of the whole pack" not in html_of(batch)
+    (batch.folder.qa_dir / "map.html").write_text("map", encoding="utf-8")
+    (batch.folder.qa_dir / "map").mkdir()
+    (batch.folder.qa_dir / "map" / "sheet-000.webp").write_bytes(b"x")
+    batch.write(map_page="map.html")
+    assert "map.html" in [link.get("href") for link in Page(html_of(batch)).all("a")]
+    assert (batch.folder.qa_dir / "map.html").read_text(encoding="utf-8") == "map"
+    assert (batch.folder.qa_dir / "map" / "sheet-000.webp").read_bytes() == b"x"
