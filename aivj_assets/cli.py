@@ -16,6 +16,7 @@ from rich.console import Console
 from aivj_assets.cli_adopt import adopt
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_cluster import growth
+from aivj_assets.cli_duplicates import bench_duplicates
 from aivj_assets.cli_embed import cache_app
 from aivj_assets.cli_gates import gates
 from aivj_assets.cli_k_report import k_report
@@ -252,6 +253,7 @@ def ui(
 app.command("search")(search)
 app.command("similar")(similar)
 bench_app.command("growth")(growth)
+bench_app.command("duplicates")(bench_duplicates)
 bench_app.command("map")(bench_map)
 app.command("adopt")(adopt)
 app.command("profile")(profile)
