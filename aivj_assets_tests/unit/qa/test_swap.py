@@ -79,3 +79,30 @@ def test_what_a_crash_or_an_open_file_left_behind_is_cleared_by_the_next_build(t
     (tmp_path / "frames").mkdir()
     build(target, "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "qa-samples"]
+
+
+def test_what_another_writer_keeps_there_outlives_a_rebuild_and_its_failure(tmp_path: Path) -> None:
+    target = tmp_path / "qa-samples"
+    build(target, "one")
+    (target / "map.html").write_text("map", encoding="utf-8")
+    (target / "map").mkdir()
+    (target / "map" / "sheet-000.webp").write_bytes(b"sheet")
+    with rebuilt_folder(target, keep=("map.html", "map")) as new:
+        (new / "file.txt").write_text("two", encoding="utf-8")
+    assert sorted(path.name for path in target.iterdir()) == ["file.txt", "map", "map.html"]
+    assert (target / "map" / "sheet-000.webp").read_bytes() == b"sheet"
+
+    def break_off() -> None:
+        with rebuilt_folder(target, keep=("map.html", "map")):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert (target / "map.html").read_text(encoding="utf-8") == "map"
+    assert (target / "file.txt").read_text(encoding="utf-8") == "two"
+
+
+def test_a_kept_name_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
+    with rebuilt_folder(tmp_path / "qa-samples", keep=("map.html", "map")) as new:
+        (new / "file.txt").write_text("one", encoding="utf-8")
+    assert [path.name for path in (tmp_path / "qa-samples").iterdir()] == ["file.txt"]
