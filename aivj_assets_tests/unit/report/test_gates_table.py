@@ -42,17 +42,18 @@ def test_the_table_names_values_thresholds_verdicts_time_and_reasons() -> None:
         ),
         BatchStatus(
             batch="pack", accepted=True, state="accepted", gates=gate_results(GOOD),
-            checks=[CheckResult(stage="embeddings", check="shape", blocking=True, passed=True)],
+            checks=[CheckResult(stage="embeddings", check="shape", blocking=True, passed=True)], qa="good",
+            qa_reviewed_fraction=0.96,
         ),
         BatchStatus(batch="torn", accepted=False, state="unreadable", problem="is not JSON"),
     )  # fmt: skip
     assert ">= 0.95" in text
     assert rows_of(text) == {
         "other": [
-            "0.0000 failed", "- failed", "- failed", "- failed", "-", "2026-01-31 12:00", "rejected", "no",
+            "0.0000 failed", "- failed", "- failed", "- failed", "-", "2026-01-31 12:00", "-", "rejected", "no",
         ],
-        "pack": ["1.0000", "0.0500", "0.7000", "0.3900", "1 of 1", "-", "accepted", "yes"],
-        "torn": ["-", "-", "-", "-", "-", "-", "unreadable", "no"],
+        "pack": ["1.0000", "0.0500", "0.7000", "0.3900", "1 of 1", "-", "good, 96% reviewed", "accepted", "yes"],
+        "torn": ["-", "-", "-", "-", "-", "-", "-", "unreadable", "no"],
     }  # fmt: skip
     assert text.splitlines()[-2:] == [
         f"other is not accepted: {problem} Next: look at the failure reasons.",
