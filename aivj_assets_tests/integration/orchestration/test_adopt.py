@@ -63,11 +63,11 @@ class AdoptHouse(House):
 
     def finish(self, old: OldFolder) -> None:
         """What `aivj adopt` lets the main job do."""
-        assert self._materialize(dg.AssetSelection.assets(*REMAINING_STAGES), old.pack).success
+        assert self.materialize(dg.AssetSelection.assets(*REMAINING_STAGES), old.pack).success
 
     def published_ids(self, pack: str) -> dict[str, str]:
         """Publish a pack; returns {presetId: cluster id}."""
-        assert self._materialize(dg.AssetSelection.assets("publication"), pack).success
+        assert self.materialize(dg.AssetSelection.assets("publication"), pack).success
         index = StyleIndex.load(self.root.published(pack, "aivj-style-index.v1.json"))
         return {entry.preset_id: entry.author_key for entry in index.entries}
 
@@ -97,7 +97,7 @@ class AdoptHouse(House):
     def run_with(self, batch: BatchKey, **card: Any) -> dg.ExecuteInProcessResult:
         ids, rows, _ = self.given[batch.key]
         self.given[batch.key] = (ids, rows, card)
-        return self._materialize(dg.AssetSelection.assets(*STAGES), batch.key)
+        return self.materialize(dg.AssetSelection.assets(*STAGES), batch.key)
 
     def problem(self, old: OldFolder, stage: str = "run_record") -> str | None:
         return acceptance_problem(self.instance, self.root, key_of(old), stage)
