@@ -56,7 +56,7 @@ class DuplicatePreset(ContractModel):
     """Bits of 64; 0 of the one to keep itself."""
     cosine: float
     exact: bool = False
-    """All captures are byte for byte those of the one to keep."""
+    """All captures are byte for byte those of the one to keep; False of that one itself."""
     frame: str
     """The capture that is compared, relative to the batch's folder."""
     detail_bytes: float

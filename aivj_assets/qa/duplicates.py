@@ -232,7 +232,6 @@ class _Search:
 
     def _group(self, leader: str, names: Sequence[str]) -> DuplicateGroup:
         keep = self.places([leader])
-        # Of one that cannot be read, which then has copies or is alone, nothing is known: as near as can be.
         distances = self.hashes.distances(np.repeat(keep, len(names)), self.hashes, self.places(names))
         cosines = self.rows(names) @ self.rows([leader])[0]
         presets = [
@@ -252,14 +251,14 @@ class _Search:
         )
 
     def _member(self, name: str, leader: str, distance: int, cosine: float) -> DuplicatePreset:
-        exact = name in self.copies[leader]
+        copied = name in self.copies[leader]
         one = self.shown[self.place[name]]
         return DuplicatePreset(
             preset_id=name,
             # Copies of a flat or unreadable first capture have no distance.
-            hash_distance=0 if exact else distance,
-            cosine=1.0 if exact else round(min(1.0, cosine), 6),
-            exact=exact,
+            hash_distance=0 if copied else distance,
+            cosine=1.0 if copied else round(min(1.0, cosine), 6),
+            exact=copied and name != leader,
             frame=one.frame,
             detail_bytes=round(one.detail_bytes, 1),
         )

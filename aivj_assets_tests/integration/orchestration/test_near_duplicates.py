@@ -73,7 +73,7 @@ def test_a_run_lists_them_counts_them_and_warns_without_stopping(house: House) -
     assert house.accepted(ONE)
     (group,) = found(house).groups
     assert (group.keep, {one.preset_id for one in group.presets}) == (ids[0], set(ids[:3]))
-    assert [one.preset_id for one in group.presets if one.exact] == [ids[0], ids[2]]
+    assert [one.preset_id for one in group.presets if one.exact] == [ids[2]]
     assert [(one.preset_id, one.flags) for one in found(house).misfits] == [(ids[3], ["black", "flat"])]
     counts = RunMeta.load(house.root.batch(ONE).run_meta).counts
     assert {name: counts[name] for name in ("unique", "exactDuplicates", "nearDuplicates", "misfits")} == {

@@ -116,7 +116,7 @@ def test_only_presets_of_one_cluster_are_compared_but_copies_of_the_same_bytes_a
     found = batch.find()
     assert groups(found) == {"a": {"copy"}}
     assert [(one.preset_id, one.exact, one.hash_distance, one.cosine) for one in found.groups[0].presets] == [
-        ("a", True, 0, 1.0), ("copy", True, 0, 1.0),
+        ("a", False, 0, 1.0), ("copy", True, 0, 1.0),
     ]  # fmt: skip
     assert found.counts == DuplicateCounts(presets=3, unique=2, exact_duplicates=1, near_duplicates=0, misfits=0)
 
