@@ -53,8 +53,8 @@ def map_heading(labels: Sequence[str] = ("<b>bold</b> tunnel", "c01", "מראה"
         lineage_version=3,
         labels={f"c{number:02d}": label for number, label in enumerate(labels)},
         review_pages={
-            f"big/batch-{number:04d}": f"../batch-{number:04d}/qa-samples/index.html"
-            for number in range(1, BATCHES + 1)
+            f"big/{batch}": f"../{batch}/qa-samples/index.html"
+            for batch in (f"batch-{number:04d}" for number in range(1, BATCHES + 1))
         },
         method="openTSNE",
     )

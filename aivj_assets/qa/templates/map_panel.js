@@ -115,9 +115,10 @@ async function copyIds(chosen) {
     await navigator.clipboard.writeText(text);
     byId("copied").textContent = `${count(ids.length)} copied`;
   } catch {
+    // A page from disk may not have the clipboard; a field whose text is selected has.
     area.value = text;
     area.hidden = false;
     area.select();
-    byId("copied").textContent = "press Ctrl+C to copy";
+    byId("copied").textContent = document.execCommand("copy") ? `${count(ids.length)} copied` : "press Ctrl+C to copy";
   }
 }

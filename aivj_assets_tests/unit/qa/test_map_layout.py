@@ -85,6 +85,5 @@ def test_turned_mirrored_and_shifted_places_come_back() -> None:
     turned = old @ np.array([[0.0, 1.0], [1.0, 0.0]]) + 7
     known = np.ones(20, dtype=bool)
     assert np.allclose(align(turned, known, old), old)
-    assert movement(old, old + np.array([3.0, 4.0])).median_fraction == pytest.approx(
-        5 / np.linalg.norm(np.ptp(old, axis=0))
-    )
+    diagonal = np.linalg.norm(np.ptp(old, axis=0))
+    assert movement(old, old + np.array([3.0, 4.0])).median_fraction == pytest.approx(5 / diagonal)

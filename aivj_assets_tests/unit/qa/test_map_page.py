@@ -57,9 +57,11 @@ def test_every_preset_has_its_own_place_on_the_sheets(tmp_path: Path) -> None:
     wanted = [pictures[number % 5] for number in range(4200)]
     wanted[70:72] = [missing, broken]
     told: list[tuple[int, int]] = []
-    unread = write_sheets(
-        wanted, lambda number: tmp_path / f"sheet-{number}.webp", progress=lambda *two: told.append(two)
-    )
+
+    def sheet_path(number: int) -> Path:
+        return tmp_path / f"sheet-{number}.webp"
+
+    unread = write_sheets(wanted, sheet_path, progress=lambda *two: told.append(two))
     assert unread == [70, 71]
     assert told[-1] == (4200, 4200)
     with Image.open(tmp_path / "sheet-0.webp") as first, Image.open(tmp_path / "sheet-1.webp") as last:
