@@ -29,7 +29,7 @@ from aivj_assets_tests.builders import NOW, embeddings_meta
 
 HOSTILE_NAMES = [
     "<script>document.title = 'taken'</script> - <img src=x onerror=\"document.title='taken'\">",
-    "Author - " + "x" * 300,
+    "Author " * 50 + "- " + "x" * 300,
     "🔥🦄 - ночь 日本",
     "שלום עולם - عنوان طويل",
     "\"quotes\" & 'more' - </li></ul></main></script>\u2028",

@@ -23,6 +23,7 @@ from aivj_assets.layout import DataRoot, project_root
 from aivj_assets.orchestration.automation import AUTOMATION_SENSOR, automation_is_on
 from aivj_assets.orchestration.instance import open_instance, prepare_home, report_dead_runs
 from aivj_assets.orchestration.night import Night
+from aivj_assets.orchestration.page_server import PAGES_URL_VARIABLE, served_pages
 from aivj_assets.orchestration.resources import EMBEDDER_VARIABLE, PRETRAINED_VARIABLE
 
 HOST = "127.0.0.1"
@@ -63,13 +64,25 @@ def serve_ui(
     except Timeout:
         raise UserError(f"A UI for {root.path} runs already; use it, or end it first.") from None
     try:
-        return _serve(console, root, port=port, embedder=embedder, pretrained=pretrained, automation=automation)
+        with served_pages(root, port + 1) as pages:
+            if pages is None:
+                console.print(f"Port {port + 1} is taken: links to pages open none.", highlight=False, soft_wrap=True)
+            return _serve(
+                console, root, port=port, embedder=embedder, pretrained=pretrained, automation=automation, pages=pages
+            )
     finally:
         only_one.release()
 
 
 def _serve(
-    console: Console, root: DataRoot, *, port: int, embedder: str | None, pretrained: str | None, automation: str | None
+    console: Console,
+    root: DataRoot,
+    *,
+    port: int,
+    embedder: str | None,
+    pretrained: str | None,
+    automation: str | None,
+    pages: str | None,
 ) -> int:
     _sweep(root)
     log_path = root.dagster_home / "ui.log"
@@ -78,6 +91,7 @@ def _serve(
         "AIVJ_ROOT": str(root.path),
         "DAGSTER_HOME": str(root.dagster_home),
         UI_URL_VARIABLE: f"http://{HOST}:{port}",
+        **({PAGES_URL_VARIABLE: pages} if pages else {}),
         **({EMBEDDER_VARIABLE: embedder} if embedder else {}),
         **({PRETRAINED_VARIABLE: pretrained} if pretrained else {}),
     }

@@ -17,6 +17,7 @@ from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.orchestration.cluster_moves import cluster_moves
 from aivj_assets.orchestration.near_duplicates import batch_duplicates, duplicate_facts
+from aivj_assets.orchestration.page_server import page_url
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
@@ -24,10 +25,10 @@ from aivj_assets.orchestration.step import BatchStep, batch_step
 from aivj_assets.orchestration.verdicts_known import known_verdicts
 from aivj_assets.qa.duplicates import duplicate_thresholds
 from aivj_assets.qa.page import PAGE_NAME, write_qa_samples
-from aivj_assets.report.pictures import as_markdown_image, contact_sheet
+from aivj_assets.report.pictures import Tile, as_markdown_image, sectioned_sheet
 
-_SHEET_TILES = 96
-_SHEET_COLUMNS = 12
+_SHEET_TILES = 128
+_SHEET_COLUMNS = 8
 
 
 class QaConfig(dg.Config):
@@ -99,9 +100,10 @@ def qa_samples(
                 "per_cluster": config.per_cluster,
                 "frame_index": config.frame_index,
                 "seed": config.seed,
+                # The UI's own pages may not link to a file: the first is for a click, the second for the address bar.
+                "open": dg.MetadataValue.url(page_url(root, page, os.environ)),
+                "file": dg.MetadataValue.url(page.resolve().as_uri()),
                 "page": dg.MetadataValue.path(str(page)),
-                # A browser opens it from its address bar; from a page that was served it follows no link to a file.
-                "open": dg.MetadataValue.url(page.resolve().as_uri()),
                 "sheet": dg.MetadataValue.md(_sheet(step, clusters, index)),
             }
         )
@@ -120,14 +122,12 @@ def _is_judged(known: Mapping[str, Any]) -> bool:
 def _sheet(step: BatchStep, clusters: Clusters, index: QaIndex) -> str:
     """Return a sheet of each cluster's medoids side by side, as many of each as there is room for."""
     called = {one.id: one.id if one.label == one.id else f"{one.id} {one.label}" for one in clusters.clusters}
-    each = next(count for count in (6, 4, 3, 2, 1) if count == 1 or count * len(called) <= _SHEET_TILES)
-    shown: dict[str, list[tuple[str, str]]] = {name: [] for name in called}
+    each = next(count for count in (6, 4, 2, 1) if count == 1 or count * len(called) <= _SHEET_TILES)
+    shown: dict[str, list[Tile]] = {name: [] for name in called}
     for copy in index.medoids or index.copied:
         if len(shown[copy.cluster]) < each:
-            shown[copy.cluster].append((copy.dest, called[copy.cluster]))
-    columns = max(each, _SHEET_COLUMNS // each * each)
-    # A cluster with fewer leaves the rest of its places to the next.
-    tiles = [tile for name in called for tile in shown[name]]
-    return as_markdown_image(
-        contact_sheet(step.folder.qa_dir, tiles, columns=columns), alt="medoids by cluster, the nearest first"
-    )
+            shown[copy.cluster].append(Tile(called[copy.cluster], copy.dest))
+    # A small cluster's places stay empty: each begins where those above it do.
+    tiles = [tile for name in called for tile in [*shown[name], *[Tile("")] * (each - len(shown[name]))]]
+    sheet = sectioned_sheet(step.folder.qa_dir, [("", tiles)], columns=_SHEET_COLUMNS // each * each)
+    return as_markdown_image(sheet, alt="medoids by cluster, the nearest first")

@@ -416,6 +416,17 @@ def test_without_scripts_the_pictures_are_there_and_nothing_that_would_do_nothin
     context.close()
 
 
+def test_no_name_is_wider_than_its_picture(page: Page) -> None:
+    for cluster in page.locator("section.cluster").all():
+        cluster.scroll_into_view_if_needed()
+        overhang = cluster.locator(".tile").evaluate_all(
+            "all => all.map(tile => Math.max(...[...tile.querySelectorAll('figcaption *')]"
+            ".map(one => one.getBoundingClientRect().right)) - tile.getBoundingClientRect().right)"
+        )
+        assert max(overhang) <= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+
+
 def test_a_screen_reader_hears_names_states_and_outcomes(page: Page) -> None:
     assert page.get_by_role("group", name="Verdict on c03").get_by_role("button").count() == 3
     assert page.get_by_role("region", name="c01 blue tunnel").count() == 1

@@ -83,7 +83,8 @@ def test_metadata_shows_medoids_by_cluster_counts_and_where_the_page_is(house: H
     assert facts["reviewed"].value == 0
     page = folder.qa_dir / "index.html"
     assert facts["page"].value == str(page)
-    assert facts["open"].value == page.resolve().as_uri()
+    assert facts["file"].value == page.resolve().as_uri()
+    assert facts["open"].value == "http://127.0.0.1:3001/pack/qa-samples/index.html"
     sheet = re.fullmatch(r"!\[medoids by cluster, .*\]\(data:image/webp;base64,(.*)\)", str(facts["sheet"].value))
     assert sheet
     with Image.open(io.BytesIO(base64.b64decode(sheet[1]))) as picture:
