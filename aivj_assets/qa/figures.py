@@ -30,7 +30,7 @@ class ClusterFigures:
     """One cluster by its embeddings, of this batch's presets alone; all cosines are -1..1.
 
     `cosines` are those of its presets to its centroid; `cohesion` is their mean, `spread` their standard deviation.
-    `medoids` and `outliers` have no preset in common.
+    `medoids` and `outliers` are a quarter of its presets each at most: in a small cluster too a mark tells something.
     """
 
     cosines: dict[str, float]
@@ -73,14 +73,13 @@ def cluster_figures(
 def _figures(names: list[str], found: npt.NDArray[np.float64], nearest: list[Neighbour]) -> ClusterFigures:
     cosines = dict(zip(names, np.clip(found, -1, 1).tolist(), strict=True))
     by_nearness = sorted(names, key=lambda name: (-cosines[name], name))
-    medoids = by_nearness[: min(EXTREMES_PER_CLUSTER, -(-len(names) // 2))]
-    rest = by_nearness[len(medoids) :]
+    count = min(EXTREMES_PER_CLUSTER, len(names) // 4)
     return ClusterFigures(
         cosines=cosines,
         cohesion=float(np.mean(found)),
         spread=float(np.std(found)),
-        medoids=medoids,
-        outliers=rest[::-1][:EXTREMES_PER_CLUSTER],
+        medoids=by_nearness[: max(1, count)],
+        outliers=by_nearness[::-1][:count],
         nearest=nearest,
     )
 

@@ -82,7 +82,8 @@ def sectioned_sheet(
 ) -> Image.Image:
     """Return grids of tiles one below the other, each under its heading (none, when it is empty).
 
-    Sections without tiles are left out. Tiles are drawn as by `contact_sheet`; one without a picture shows its words.
+    Sections without tiles are left out. Tiles are drawn as by `contact_sheet`; one without a picture shows its words,
+    and one without anything leaves its place empty.
     """
     if columns < 1:
         raise ValueError("a contact sheet has at least one column")
@@ -99,6 +100,8 @@ def sectioned_sheet(
             draw.text((_GAP + 1, top + 5), _fitted(heading, _font(_TEXT_PX), sheet.width - 12), INK, _font(_TEXT_PX))
         first = top + (_HEADING_PX if heading else 0)
         for number, each in enumerate(tiles):
+            if each == Tile(""):
+                continue
             x, y = _GAP + number % columns * (tile[0] + _GAP), first + number // columns * row_px
             _draw_tile(sheet, draw, batch_dir, each, at=(x, y), size=tile)
         top += height

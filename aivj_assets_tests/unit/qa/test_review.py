@@ -38,7 +38,7 @@ def test_samples_stay_the_contracts_list_and_medoids_and_outliers_stand_beside_t
     assert len(index.copied) == K * 12
     assert index.medoids is not None
     assert index.outliers is not None
-    assert len(index.medoids) == len(index.outliers) == K * 6
+    assert len(index.medoids) == len(index.outliers) == K * 5
     shown = {copy.preset_id: copy.dest for copy in [*index.copied, *index.medoids, *index.outliers]}
     page = Page(html_of(batch))
     tiles = [tag for tag in page.all("li") if str(tag.get("class", "")).startswith("tile")]
@@ -46,7 +46,7 @@ def test_samples_stay_the_contracts_list_and_medoids_and_outliers_stand_beside_t
     assert sorted(str(tile["data-id"]) for tile in tiles) == sorted(shown)
     assert len(list(batch.folder.qa_dir.glob("cluster-*/*.webp"))) == len(shown) < K * 24
     marks = [tag["class"] for tag in page.all("span") if str(tag.get("class", "")).startswith("mark ")]
-    assert (marks.count("mark medoid"), marks.count("mark outlier")) == (K * 6, K * 6)
+    assert (marks.count("mark medoid"), marks.count("mark outlier")) == (K * 5, K * 5)
     assert (index.batch, index.lineage, index.lineage_version) == ("starter", "main", 3)
 
 

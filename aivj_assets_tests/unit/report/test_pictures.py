@@ -60,6 +60,13 @@ def test_a_contact_sheet_shows_each_picture_in_its_place(tmp_path: Path) -> None
     assert contact_sheet(tmp_path, []).width > 0
 
 
+def test_a_tile_without_anything_leaves_its_place_empty(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (250, 0, 0)).save(tmp_path / "a.png")
+    sheet = sectioned_sheet(tmp_path, [("", [Tile("a", "a.png"), Tile(""), Tile("c", "a.png")])], columns=2)
+    assert sheet.crop((4 + 132, 4, sheet.width, 4 + 72 + 17)).getcolors() == [((sheet.width - 136) * 89, GROUND)]
+    assert sheet.getpixel((4 + 64, 4 + 93 + 30)) == (250, 0, 0)
+
+
 def test_sections_stand_below_each_other_with_their_headings(tmp_path: Path) -> None:
     for number, colour in enumerate([(250, 0, 0), (0, 250, 0)]):
         Image.new("RGB", (64, 64), colour).save(tmp_path / f"{number}.png")
