@@ -37,6 +37,9 @@ def mark_files(paths: Iterable[Path], mark: Unaccepted | None) -> None:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if mark is None:
+                # There is no mark in it; that it cannot be read is told by whoever reads it.
+                continue
             raise UserError(f"{path} cannot be marked: {error}.") from None
         if not isinstance(content, dict) or content.get(UNACCEPTED) == wanted:
             continue

@@ -145,7 +145,7 @@ def test_one_preset_without_a_row_goes_through_the_whole_hall(house: House) -> N
     # A warning stops nothing and is told as one.
     problems, rejected, warnings = house.told(result)
     assert (problems, rejected) == ([], [])
-    assert [sentence.partition(":")[0] for sentence in warnings] == ["collapse"]
+    assert [sentence.partition(":")[0] for sentence in warnings] == ["collapse", "qa_reviewed"]
     assert house.accepted(pack)
     record = RunMeta.load(house.root.batch(pack).run_meta)
     assert {name: record.counts[name] for name in ("presets", "ok", "embedded", "leftOut", "indexed")} == {
