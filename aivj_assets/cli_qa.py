@@ -24,6 +24,18 @@ def qa_import(
     raise typer.Exit(import_and_report(Console(), data_root(root), files))
 
 
+@qa_app.command("restore")
+def qa_restore(
+    pack: Annotated[str, typer.Argument(help="Name of the pack.")],
+    presets: Annotated[list[str], typer.Argument(help="Ids of presets that a verdict dropped.")],
+    root: RootOption = None,
+) -> None:
+    """Take presets back that verdicts dropped (near-duplicates, blacklisted): they are published again."""
+    from aivj_assets.orchestration.verdicts_commands import restore_and_report
+
+    raise typer.Exit(restore_and_report(Console(), data_root(root), pack, presets))
+
+
 @qa_app.command("show")
 def qa_show(pack: Annotated[str, typer.Argument(help="Name of the pack.")], root: RootOption = None) -> None:
     """Show what is known of a pack's clusters, what is asked for again, and how far its batches are reviewed."""

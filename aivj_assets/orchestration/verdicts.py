@@ -14,7 +14,7 @@ from aivj_assets.contracts.cluster_labels import ClusterLabels, with_person_labe
 from aivj_assets.contracts.clusters import cluster_id
 from aivj_assets.contracts.findings import examples
 from aivj_assets.contracts.quality_blacklist import QualityBlacklist
-from aivj_assets.contracts.verdicts import LineageVerdicts, Statement, VerdictsFile, moment
+from aivj_assets.contracts.verdicts import LineageVerdicts, PresetDecision, Statement, VerdictsFile, moment
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, LineageDir
 from aivj_assets.orchestration.file_lock import held_lock
@@ -117,17 +117,40 @@ def _store(root: DataRoot, folder: LineageDir, files: Sequence[tuple[Path, Verdi
         for path, file in files:
             made.told += _told(lineage, path, file)
             after = after.with_file(_without_unknown(owners, path, file, made.told), now)
-        ids = before.clusters.keys() | after.clusters.keys()
-        made.clusters = sorted(name for name in ids if before.said(name).words != after.said(name).words)
-        made.dropped = sorted(after.dropped.keys() - before.dropped.keys())
-        made.kept = sorted(before.dropped.keys() - after.dropped.keys())
-        # Verdicts last: an import that is cut off before them does the rest when it is repeated.
-        made.labels = _set_labels(lineage, before, after, now)
-        if after.presets:
-            _write_blacklists(root, owners, after)
-        if after != before:
-            after.save(folder.verdicts)
+        _write(lineage, owners, before, after, made)
     return made
+
+
+def restore_presets(root: DataRoot, folder: LineageDir, preset_ids: Sequence[str]) -> Stored:
+    """Take back that presets are dropped; raises `UserError`, with nothing changed, when one of them is not."""
+    made = Stored(folder.name)
+    with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
+        lineage, before = Lineage.open(folder), LineageVerdicts.of(folder)
+        wrong = sorted(set(preset_ids) - before.dropped.keys())
+        if lineage is None or wrong:
+            raise UserError(f"No verdict of lineage '{folder.name}' drops {examples(wrong or list(preset_ids))}.")
+        now = utc_now()
+        taken_back = {
+            name: PresetDecision(choice="keep", reason="restored", at=now, batch=before.presets[name].batch)
+            for name in preset_ids
+        }
+        after = before.model_copy(update={"generated_at": now, "presets": {**before.presets, **taken_back}})
+        _write(lineage, _Owners(root, lineage), before, after, made)
+    return made
+
+
+def _write(lineage: Lineage, owners: _Owners, before: LineageVerdicts, after: LineageVerdicts, made: Stored) -> None:
+    """Write what counts now, and note in `made` what counts that did not before."""
+    ids = before.clusters.keys() | after.clusters.keys()
+    made.clusters = sorted(name for name in ids if before.said(name).words != after.said(name).words)
+    made.dropped = sorted(after.dropped.keys() - before.dropped.keys())
+    made.kept = sorted(before.dropped.keys() - after.dropped.keys())
+    # Blacklists first, as a malformed one stops all; verdicts last: what is cut off before them is done on repetition.
+    if after.presets:
+        owners.write_blacklists(after)
+    made.labels = _set_labels(lineage, before, after, utc_now())
+    if after != before:
+        after.save(lineage.folder.verdicts)
 
 
 def _told(lineage: Lineage, path: Path, file: VerdictsFile) -> list[str]:
@@ -168,6 +191,20 @@ class _Owners:
             if key.pack == pack and self._root.manifest(key).is_file():
                 found.append(RenderedBatch.read(self._root, key))
         return found
+
+    def write_blacklists(self, verdicts: LineageVerdicts) -> None:
+        """Put what persons decided into the blacklists of the lineage's packs; raises `UserError` before the first."""
+        by_pack: defaultdict[str, dict[str, PresetDecision]] = defaultdict(dict)
+        for name, decision in verdicts.presets.items():
+            pack = self.pack(name)
+            if pack is not None:
+                by_pack[pack][name] = decision
+        made = {
+            pack: with_decisions(QualityBlacklist.of_pack(self._root, pack), decisions, self.batches(pack))
+            for pack, decisions in sorted(by_pack.items())
+        }
+        for pack, blacklist in made.items():
+            blacklist.save_if_changed(self._root.quality_blacklist(pack))
 
 
 def _without_unknown(owners: _Owners, path: Path, file: VerdictsFile, told: list[str]) -> VerdictsFile:
@@ -222,16 +259,3 @@ def _is_later(labels: ClusterLabels, name: str, said: Statement) -> bool:
         return moment(entry.set_at) > moment(said.at)
     except ValueError:
         return False
-
-
-def _write_blacklists(root: DataRoot, owners: _Owners, verdicts: LineageVerdicts) -> None:
-    by_pack: defaultdict[str, set[str]] = defaultdict(set)
-    for name in verdicts.presets:
-        pack = owners.pack(name)
-        if pack is not None:
-            by_pack[pack].add(name)
-    # All are read before the first is written: a malformed one stops the import.
-    lists = {pack: QualityBlacklist.of_pack(root, pack) for pack in sorted(by_pack)}
-    for pack, old in lists.items():
-        decisions = {name: verdicts.presets[name] for name in by_pack[pack]}
-        with_decisions(old, decisions, owners.batches(pack)).save_if_changed(root.quality_blacklist(pack))

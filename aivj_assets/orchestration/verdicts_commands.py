@@ -21,7 +21,7 @@ from aivj_assets.orchestration.instance import open_instance, report_dead_runs, 
 from aivj_assets.orchestration.launch import run_publication
 from aivj_assets.orchestration.lineage_acts import has_accepted_batch
 from aivj_assets.orchestration.lineage_store import lineage_of
-from aivj_assets.orchestration.verdicts import Stored, import_files
+from aivj_assets.orchestration.verdicts import Stored, import_files, restore_presets
 from aivj_assets.orchestration.verdicts_known import Judged
 from aivj_assets.orchestration.verdicts_published import says_what_persons_say
 from aivj_assets.orchestration.verdicts_record import bring_up_to_date
@@ -35,7 +35,17 @@ def import_and_report(console: Console, root: DataRoot, paths: Sequence[Path]) -
 
     Raises `UserError`, with nothing stored, when a file cannot be imported.
     """
-    stored = import_files(root, paths)
+    return _follow(console, root, import_files(root, paths))
+
+
+def restore_and_report(console: Console, root: DataRoot, pack: str, preset_ids: Sequence[str]) -> int:
+    """Take back that presets of a pack's lineage are dropped, and publish; returns the exit status."""
+    require_pack(root, pack)
+    return _follow(console, root, [restore_presets(root, lineage_of(root, pack), preset_ids)])
+
+
+def _follow(console: Console, root: DataRoot, stored: Sequence[Stored]) -> int:
+    """Bring records and publications up to date with what was stored."""
     for made in stored:
         for line in stored_lines(made):
             console.print(line, highlight=False, markup=False, soft_wrap=True)

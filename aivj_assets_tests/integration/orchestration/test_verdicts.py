@@ -386,6 +386,16 @@ def test_the_command_line_imports_publishes_and_shows(
     assert status == 0
     assert "[bold]Tunnel" in text
     assert "big/batch-0001: mixed, 2 of 2 clusters judged" in text
+    dropped = write({}, at=LATE, blacklist=[{"presetId": "batch-0001-p000", "reason": "misfit"}])
+    assert "1 presets blacklisted" in said("qa", "import", str(dropped))[1]
+    assert len(files(house)[1]["entries"]) == 7
+    assert "drops 'batch-0001-p002'" in said("qa", "restore", "big", "batch-0001-p000", "batch-0001-p002")[1]
+    assert said("qa", "restore", "big", "batch-0001-p000")[0] == 0
+    assert len(files(house)[1]["entries"]) == 8
+    # The file that dropped it is older than that.
+    assert "nothing new" in said("qa", "import", str(dropped))[1]
+    assert json.loads(house.root.quality_blacklist("big").read_text(encoding="utf-8"))["badIds"] == []
+
     path.write_text("{", encoding="utf-8")
     status, text = said("qa", "import", str(path))
     assert status != 0
