@@ -18,6 +18,8 @@ from aivj_assets.orchestration.step import batch_step
 from aivj_assets_tests.builders import spread, write_frames_meta, write_index
 from aivj_assets_tests.house import House
 
+LOOKS_EVERY_S = 5
+
 
 @dg.asset(partitions_def=BATCHES, deps=["presets"])
 def frames(context: dg.AssetExecutionContext, data_root: DataRootResource) -> dg.MaterializeResult[Any]:
@@ -49,6 +51,9 @@ def defs() -> dg.Definitions:
     """Return the project's definitions with these two assets in place of its own."""
     own = {"frames": frames, "embeddings": embeddings}
     project = build_definitions()
+    for sensor in project.sensors or ():
+        # The daemon would look every 20 s.
+        sensor._min_interval = LOOKS_EVERY_S
     return dg.Definitions(
         assets=with_conditions([own.get(asset.key.to_user_string(), asset) for asset in ASSETS]),
         asset_checks=project.asset_checks,

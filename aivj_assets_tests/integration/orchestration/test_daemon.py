@@ -22,7 +22,7 @@ from aivj_assets_tests.builders import seed_storage, write_manifest
 
 LOCATION = ["-m", "aivj_assets_tests.integration.orchestration.hall_location", "-d", str(project_root())]
 FRAMES = ["presets", "frames"]
-# The daemon looks every 20 s, and each run starts a process.
+# Each run starts a process.
 pytestmark = pytest.mark.timeout(900)
 
 
