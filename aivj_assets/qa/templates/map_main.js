@@ -29,7 +29,7 @@ async function start() {
 
   function show(i, kept = false) {
     [state.at, state.kept] = [i, kept && i >= 0];
-    byId("card").hidden = i < 0;
+    byId("card").hidden = byId("spot").hidden = i < 0;
     byId("card").classList.toggle("kept", state.kept);
     if (i >= 0) { fillCard(points, i); placeCard(view, i, field); }
   }

@@ -78,6 +78,7 @@ function fillCard(points, i) {
 
 function placeCard(view, i, field) {
   const card = byId("card"), [x, y] = view.ofPreset(i);
+  byId("spot").style.transform = `translate(${x}px, ${y}px)`;
   const left = x + 16 + card.offsetWidth > field.clientWidth ? x - 16 - card.offsetWidth : x + 16;
   const top = Math.min(field.clientHeight - card.offsetHeight - 6, Math.max(6, y - card.offsetHeight / 2));
   card.style.transform = `translate(${Math.round(Math.max(6, left))}px, ${Math.round(top)}px)`;
