@@ -66,7 +66,8 @@ def serve_ui(
     try:
         with served_pages(root, port + 1) as pages:
             if pages is None:
-                console.print(f"Port {port + 1} is taken: links to pages lead nowhere.", highlight=False, soft_wrap=True)
+                text = f"Port {port + 1} is taken: the UI's links to pages lead nowhere."
+                console.print(text, highlight=False, soft_wrap=True)
             return _serve(
                 console, root, port=port, embedder=embedder, pretrained=pretrained, automation=automation, pages=pages
             )

@@ -92,6 +92,11 @@ def test_dropped_manifests_become_truthful_batches(
         page.goto(f"{url}/assets/frames?view=checks&checkDetail=ok_rate")
         expect(page.get_by_text("blocking").first).to_be_visible(timeout=30_000)
         expect(page.get_by_text("Passed").first).to_be_visible()
+        page.goto(f"{url}/assets/qa_samples?view=partitions&partition=dropped")
+        link = page.locator(f"a[href='http://127.0.0.1:{port + 1}/dropped/qa-samples/index.html']").first
+        with page.expect_popup(timeout=60_000) as popup:
+            link.click()
+        expect(popup.value.get_by_role("heading", name="dropped")).to_be_visible()
         assert process.poll() is None
 
     assert process.returncode == 0
