@@ -265,6 +265,10 @@ class DataRoot:
         """Return the path of `.style-map-progress.json`: how far a style map under way has come."""
         return self.artifacts_dir / check_pack_name(pack) / ".style-map-progress.json"
 
+    def style_map_lock(self, pack: str) -> Path:
+        """Return the path of the lock under which a pack's style map is made."""
+        return self.artifacts_dir / check_pack_name(pack) / ".style-map.lock"
+
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
         if not name.startswith(PUBLISHED_PREFIX):

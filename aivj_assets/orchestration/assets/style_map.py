@@ -21,6 +21,7 @@ from aivj_assets.contracts.style_map import StyleMap, StyleMapBatch, StyleMapMov
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, StyleMapDir, StyleMapSide, check_pack_name
 from aivj_assets.orchestration.assets.publication import publishable_batches
+from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
@@ -36,6 +37,8 @@ from aivj_assets.style.energy import energy_by_cuts, energy_by_motion
 # Thumbnails and places take about as long; the bar counts in hundredths of each.
 _SHARE = 100
 _EXAMPLES = 3
+# A second run waits for the first, whose places it then takes over.
+_LOCK_TIMEOUT_S = 3600.0
 
 
 class StyleMapConfig(dg.Config):
@@ -98,14 +101,19 @@ def make_map(instance: dg.DagsterInstance, root: DataRoot, pack: str, seed: int)
 
         return progress
 
-    try:
-        mapped = gather_map(instance, root, pack)
-        place = root.style_map(pack)
-        layout = _places(place.files, mapped, seed, tell(0))
-        made = _write(place, mapped, layout, seed=seed, progress=tell(_SHARE), started=started)
-    finally:
-        progress_file.unlink(missing_ok=True)
-    return made
+    with held_lock(root.style_map_lock(pack), timeout_s=_LOCK_TIMEOUT_S):
+        try:
+            mapped = gather_map(instance, root, pack)
+            place = root.style_map(pack)
+            layout = _places(place.files, mapped, seed, tell(0))
+            return _write(place, mapped, layout, seed=seed, progress=tell(_SHARE), started=started)
+        except FileNotFoundError as error:
+            # The review page of a pack of one batch lies in the same folder, which is swapped whole.
+            raise UserError(
+                f"Pack '{pack}': its folders changed while its map was made ({error}); run again."
+            ) from None
+        finally:
+            progress_file.unlink(missing_ok=True)
 
 
 def gather_map(instance: dg.DagsterInstance, root: DataRoot, pack: str) -> MappedPack:
