@@ -51,7 +51,9 @@ def summary(made: StyleMap) -> list[str]:
     size = f"page {made.page_bytes / 1e6:.1f} MB, {made.side_bytes / 1e6:.1f} MB beside it, {made.duration_s:.0f} s"
     whose = f"lineage {made.lineage} version {made.lineage_version}"
     lines = [f"Style map of {made.presets:,} presets in {made.clusters} clusters, {whose}: {size}."]
-    if made.movement is not None:
+    if made.movement is not None and made.movement.p95_fraction == 0:
+        lines.append("Every preset lies where it was.")
+    elif made.movement is not None:
         lines.append(
             f"{made.movement.known:,} presets were on the map before and moved by "
             f"{made.movement.median_fraction:.1%} of its diagonal in the median, 95 % of them by less than "
