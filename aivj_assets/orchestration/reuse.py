@@ -14,6 +14,7 @@ from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, PackSettings
 from aivj_assets.contracts.render_parameters import RenderParameters, fingerprint, pixel_parameters
+from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.jobs import batch_job
@@ -137,5 +138,9 @@ def is_published(root: DataRoot, pack: str) -> bool:
     """Whether the files that the app fetches lie beside the pack's manifest and say what persons say by now."""
     if not all(path.is_file() for path in root.published_files(pack)):
         return False
-    judged = Judged.open(root, lineage_of(root, pack).name)
-    return judged is None or says_what_persons_say(root, judged, pack)
+    try:
+        judged = Judged.open(root, lineage_of(root, pack).name)
+        return judged is None or says_what_persons_say(root, judged, pack)
+    except UserError:
+        # Whoever publishes then says what is broken.
+        return False
