@@ -31,6 +31,4 @@ class QaIndex(ContractFile):
     lineage: str | None = None
     lineage_version: int | None = None
     medoids: list[QaCopy] | None = Field(None, description="nearest to their cluster's centroid, the nearest first")
-    outliers: list[QaCopy] | None = Field(
-        None, description="farthest from it, the farthest first"
-    )
+    outliers: list[QaCopy] | None = Field(None, description="farthest from it, the farthest first")

@@ -37,7 +37,8 @@ def materialise_alone(cli, batch: str, stage: str) -> tuple[bool, list[str]]:
             partition_key=batch,
             instance=instance,
             resources={
-                "data_root": DataRootResource(path=str(cli.root.path)), "guard": GuardResource(),
+                "data_root": DataRootResource(path=str(cli.root.path)),
+                "guard": GuardResource(),
                 "renderer": RendererResource(),
                 "embedder": EmbedderResource(model="efficientnet-lite0"),
             },
