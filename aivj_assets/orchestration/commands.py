@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import dagster as dg
@@ -19,6 +18,7 @@ from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.diary import diary_at_end
+from aivj_assets.orchestration.follow import following
 from aivj_assets.orchestration.gate_report import gate_report_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
@@ -37,8 +37,6 @@ from aivj_assets.report.console import (
     require_pack,
     summarise_batch,
 )
-
-_REFRESH_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,6 @@ def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
 @contextmanager
 def run_progress(console: Console, root: DataRoot, batch: BatchKey, title: str | None = None) -> Iterator[Watcher]:
     """Show the stage at work and, while frames are rendered or embedded, how many of how many."""
-    done = Event()
     title = title or f"Batch {batch}"
     with progress_bar(console) as progress:
         stages = progress.add_task(title, total=len(STAGES))
@@ -203,19 +200,13 @@ def run_progress(console: Console, root: DataRoot, batch: BatchKey, title: str |
                 name = event.step_key.partition("[")[0].replace("frames.", "frames: ")
                 progress.update(stages, description=f"{title}: {name}")
 
-        def follow() -> None:
-            while not done.wait(_REFRESH_S):
-                for name, (task, read) in parts.items():
-                    state = read(root, batch)
-                    if state is not None and state[1] > 0:
-                        progress.start_task(task)
-                        totals[name] = state[1]
-                        progress.update(task, completed=state[0], total=state[1], visible=True)
+        def look() -> None:
+            for name, (task, read) in parts.items():
+                state = read(root, batch)
+                if state is not None and state[1] > 0:
+                    progress.start_task(task)
+                    totals[name] = state[1]
+                    progress.update(task, completed=state[0], total=state[1], visible=True)
 
-        follower = Thread(target=follow, name="progress", daemon=True)
-        follower.start()
-        try:
+        with following(look):
             yield watch
-        finally:
-            done.set()
-            follower.join(timeout=5)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Thread
 
 from rich.console import Console
 
@@ -15,12 +14,11 @@ from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.errors import StoppedError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.commands import print_problems, quiet_output
+from aivj_assets.orchestration.follow import following
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import run_k_report
 from aivj_assets.report.console import progress_bar, require_pack
 from aivj_assets.report.k_report import print_k_report
-
-_REFRESH_S = 0.5
 
 
 def k_report_and_show(
@@ -59,21 +57,14 @@ def _progress(console: Console, root: DataRoot, pack: str, *, quiet: bool) -> It
     if quiet:
         yield
         return
-    done = Event()
     path = root.k_report_progress(pack)
     with progress_bar(console, transient=True) as progress:
         task = progress.add_task("Comparing k", total=None)
 
-        def follow() -> None:
-            while not done.wait(_REFRESH_S):
-                state = WorkProgress.under_way(path)
-                if state is not None:
-                    progress.update(task, completed=state.done, total=state.total)
+        def look() -> None:
+            state = WorkProgress.under_way(path)
+            if state is not None:
+                progress.update(task, completed=state.done, total=state.total)
 
-        follower = Thread(target=follow, name="progress", daemon=True)
-        follower.start()
-        try:
+        with following(look):
             yield
-        finally:
-            done.set()
-            follower.join(timeout=5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
 
 from rich.console import Console
 
@@ -14,11 +13,10 @@ from aivj_assets.contracts.style_map import StyleMap
 from aivj_assets.errors import StoppedError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.commands import print_problems, quiet_output
+from aivj_assets.orchestration.follow import following
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
 from aivj_assets.orchestration.launch import run_style_map
 from aivj_assets.report.console import progress_bar, require_pack
-
-_REFRESH_S = 0.5
 
 
 def map_and_show(console: Console, root: DataRoot, pack: str, *, seed: int | None) -> int:
@@ -68,22 +66,15 @@ def summary(made: StyleMap) -> list[str]:
 @contextmanager
 def _progress(console: Console, root: DataRoot, pack: str) -> Iterator[None]:
     """Show how far places and thumbnails have come, in percent of each."""
-    done = Event()
     path = root.style_map_progress(pack)
     with progress_bar(console, transient=True) as progress:
         task = progress.add_task("Style map", total=None)
 
-        def follow() -> None:
-            while not done.wait(_REFRESH_S):
-                state = WorkProgress.under_way(path)
-                if state is not None:
-                    what = "places" if 2 * state.done < state.total else "thumbnails"
-                    progress.update(task, completed=state.done, total=state.total, description=f"Style map: {what}")
+        def look() -> None:
+            state = WorkProgress.under_way(path)
+            if state is not None:
+                what = "places" if 2 * state.done < state.total else "thumbnails"
+                progress.update(task, completed=state.done, total=state.total, description=f"Style map: {what}")
 
-        follower = Thread(target=follow, name="progress", daemon=True)
-        follower.start()
-        try:
+        with following(look):
             yield
-        finally:
-            done.set()
-            follower.join(timeout=5)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import commands
+from aivj_assets.orchestration import commands, follow
 
 BATCH = BatchKey("pack")
 
@@ -32,7 +32,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_the_bar_of_embedding_ends_full_when_the_stage_is_done_and_only_then(
     root: DataRoot, monkeypatch: pytest.MonkeyPatch, stage: str, shown: str
 ) -> None:
-    monkeypatch.setattr(commands, "_REFRESH_S", 0.01)
+    monkeypatch.setattr(follow, "_REFRESH_S", 0.01)
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     written = console.file.getvalue  # type: ignore[attr-defined]
     progress = root.batch(BATCH).embedding_progress
