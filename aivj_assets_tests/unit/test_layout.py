@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from aivj_assets import layout
 from aivj_assets.errors import UserError
 from aivj_assets.layout import (
     BatchKey,
@@ -18,6 +17,7 @@ from aivj_assets.layout import (
     web_engine_dir,
     write_json_atomic,
     write_text_atomic,
+    writing,
 )
 
 
@@ -36,7 +36,7 @@ def test_data_root_is_the_project_unless_the_variable_names_another(tmp_path: Pa
     assert resolve_data_root({}).path == project_root()
     assert resolve_data_root({"AIVJ_ROOT": "  "}).path == project_root()
     assert resolve_data_root({"AIVJ_ROOT": str(tmp_path / "a" / ".." / "b")}).path == tmp_path.resolve() / "b"
-    assert (project_root() / "aivj_assets" / "layout.py").is_file()
+    assert (project_root() / "aivj_assets" / "layout" / "__init__.py").is_file()
 
 
 def test_web_engine_is_shared_by_all_data_roots(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one_and_no_rubbish(
     def disk_full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(layout.os, "fsync", disk_full)
+    monkeypatch.setattr(writing.os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_text_atomic(path, "new")
     assert [file.name for file in path.parent.iterdir()] == ["x.json"]
@@ -182,13 +182,13 @@ def test_a_file_held_open_on_windows_is_replaced_when_it_is_let_go(
         return real_replace(path, other)
 
     monkeypatch.setattr(Path, "replace", held_open)
-    monkeypatch.setattr(layout.time, "sleep", waits.append)
+    monkeypatch.setattr(writing.time, "sleep", waits.append)
     # Elsewhere a refusal is final.
     with pytest.raises(PermissionError):
         replace_file(source, target)
     assert waits == []
     with monkeypatch.context() as windows:
-        windows.setattr(layout, "os", type("Windows", (), {"name": "nt"}))
+        windows.setattr(writing, "os", type("Windows", (), {"name": "nt"}))
         replace_file(source, target)
     assert target.read_bytes() == b"new"
     assert len(waits) == 3
