@@ -79,7 +79,16 @@ def test_only_publication_writes_below_public_and_the_app_can_read_it(finished) 
         "aivj-clusters.v0.json", "aivj-style-index.v0.json", "aivj-style-index.v1.json", "aivj-style-policy.v0.json",
     ]  # fmt: skip
     published = StyleIndex.load(root.published(finished.key, "aivj-style-index.v1.json"))
-    assert published.entries == StyleIndex.load(folder.style_index("v1")).entries
+    # What publication adds is what the cluster is called.
+    labels = {cluster.id: cluster.label for cluster in Clusters.load(folder.clusters).clusters}
+    plain = [
+        entry.model_copy(update={"tags": [tag for tag in entry.tags if not tag.startswith("label:")]})
+        for entry in published.entries
+    ]
+    assert plain == StyleIndex.load(folder.style_index("v1")).entries
+    for entry in published.entries:
+        named = [tag for tag in entry.tags if tag.startswith("label:")]
+        assert len(named) == (labels[entry.author_key] != entry.author_key), entry
     policy = StylePolicy.load(root.published(finished.key, "aivj-style-policy.v0.json"))
     assert policy.motion_thresholds.calm_max == 0.42
     assert policy.profile_map["peakRave"] == "peak"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,17 @@ from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House
+
+
+@pytest.fixture(autouse=True)
+def no_fork_server_of_another_root() -> Iterator[None]:
+    """End the server that starts the steps' processes: it keeps the environment, and so the data root, of its start.
+
+    A command of the command line that a test ran in this process had its steps work on an earlier test's data root.
+    """
+    yield
+    if sys.platform != "win32":
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
