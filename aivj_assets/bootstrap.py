@@ -331,10 +331,11 @@ def run_demo(project: Project, arguments: list[str]) -> int:
 
 # pytest after Ctrl-C, and a child that a signal ended.
 _STOPPED = (2, 130, 143)
+_LONG_FIRST = tuple(f"aivj_assets_tests/{name}" for name in ("integration", "browser", "unit"))
 
 
 def run_tests(project: Project, arguments: list[str]) -> int:
-    """Run pytest; without arguments ruff and mypy first, and two halves: only the browser tests need the machine alone.
+    """Run pytest; without arguments ruff and mypy first, then all tests two at a time but those that want to be alone.
 
     The status is not 0 when any of them failed.
     """
@@ -348,17 +349,18 @@ def run_tests(project: Project, arguments: list[str]) -> int:
         "mypy": [python, "-m", "mypy"],
     }
     failed = [name for name, command in checks.items() if not passes(name, command, project)]
-    beside_each_other = ["-n", "2", "--dist", "loadfile", "aivj_assets_tests/unit", "aivj_assets_tests/integration"]
+    # Files in their order, the long ones first: by their number of tests the longest would begin last.
+    beside_each_other = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone", *_LONG_FIRST]
     status = run_child([*pytest, *beside_each_other], project, project.root)
     if status in _STOPPED:
         return status
     if status:
-        failed.append("unit and integration tests")
-    browser = [*pytest, "aivj_assets_tests/browser"]
+        failed.append("tests beside each other")
+    alone = [*pytest, "-m", "alone", "aivj_assets_tests/browser"]
     if not failed:
-        return hand_over(browser, project, project.root)
-    status = run_child(browser, project, project.root)
-    print(f"aivj: failed before the browser tests: {', '.join(failed)} (see above)", file=sys.stderr)
+        return hand_over(alone, project, project.root)
+    status = run_child(alone, project, project.root)
+    print(f"aivj: failed before the tests that run alone: {', '.join(failed)} (see above)", file=sys.stderr)
     return status or 1
 
 

@@ -434,21 +434,21 @@ def test_demo_options_pass_through_untouched(project, monkeypatch):
     assert seen == [([str(project.python), "-m", "aivj_assets.cli", "demo", "--root", "a b", "--k", "3"], None)]
 
 
-@pytest.mark.parametrize(("failing", "status"), [(None, 0), ("mypy", 1), ("unit and integration tests", 1)])
+@pytest.mark.parametrize(("failing", "status"), [(None, 0), ("mypy", 1), ("tests beside each other", 1)])
 def test_linters_and_both_halves_of_the_tests_count(project, monkeypatch, capsys, failing, status):
     ran = []
 
     def child(command, *_):
         ran.append(command[-1])
-        return int(failing == "unit and integration tests" and command[-1].endswith("integration"))
+        return int(failing == "tests beside each other" and "not alone" in command)
 
     monkeypatch.setattr(bootstrap, "passes", lambda name, _command, _project: ran.append(name) or name != failing)
     monkeypatch.setattr(bootstrap, "hand_over", lambda command, *_: ran.append(command[-1]) or 0)
     monkeypatch.setattr(bootstrap, "run_child", child)
     assert bootstrap.run_tests(project, []) == status
-    halves = ["aivj_assets_tests/integration", "aivj_assets_tests/browser"]
+    halves = ["aivj_assets_tests/unit", "aivj_assets_tests/browser"]
     assert ran == ["ruff check", "ruff format", "mypy", *halves]
-    assert (f"failed before the browser tests: {failing}" in capsys.readouterr().err) is (failing is not None)
+    assert (f"failed before the tests that run alone: {failing}" in capsys.readouterr().err) is (failing is not None)
 
 
 @pytest.mark.parametrize("status", [2, 130])

@@ -19,6 +19,8 @@ from aivj_assets.orchestration.guard import latest_materialization, latest_verdi
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.browser.orchestration.conftest import OFFLINE, QUICK_OPTIONS, Cli
 
+pytestmark = pytest.mark.alone
+
 
 def rendered_lines(cli: Cli, batch: str) -> list[dict]:
     folder = cli.batch(batch)

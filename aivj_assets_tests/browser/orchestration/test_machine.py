@@ -9,7 +9,7 @@ import pytest
 
 from aivj_assets.render.browser_count import measure_browser_count, spread
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from aivj_assets.layout import BatchKey
 from aivj_assets_tests.browser.orchestration.conftest import QUICK, Cli
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stops the UI by a POSIX signal")
+pytestmark = [
+    pytest.mark.alone, pytest.mark.skipif(sys.platform == "win32", reason="stops the UI by a POSIX signal"),
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from aivj_assets import cli
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 
 def test_it_measures_places_page_and_browser(

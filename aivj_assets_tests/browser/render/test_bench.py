@@ -21,7 +21,7 @@ from aivj_assets.render.bench.choose import BenchPreset
 from aivj_assets.render.bench.soak import bench_soak
 from aivj_assets.render.environment import RenderEnvironment
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 MILK = (
     "[preset00]\nfDecay=0.98\nnWaveMode={mode}\nzoom=1.0{mode}\nwave_r=0.{mode}\nper_frame_1=rot=0.0{mode}*sin(time);\n"

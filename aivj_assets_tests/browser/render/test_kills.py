@@ -24,7 +24,7 @@ from aivj_assets.render.processes import kill_processes, process_tree
 from aivj_assets.render.resume import finish_index
 from aivj_assets_tests.browser.render.workers import QUICK, Worker, browser_processes, contents, render
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 
 UNHURRIED = RenderParameters(warmup_frames=40, capture_every=10, capture_count=2, timeout_ms=30_000, retry_times=2)
 ENDS_THE_WORKER = {"worker", "tree"}
