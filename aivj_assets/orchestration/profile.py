@@ -117,13 +117,14 @@ def known_pixels(meta: FramesMeta) -> dict[str, Any] | None:
 def lineage_batches(root: DataRoot, lineage: str) -> list[BatchKey]:
     """Return the batches of the packs that a lineage goes through; packs whose settings are broken are passed over."""
     of_pack: dict[str, bool] = {}
-    for batch in root.find_batches():
+    batches = root.find_batches()
+    for batch in batches:
         if batch.pack not in of_pack:
             try:
                 of_pack[batch.pack] = PackSettings.of_pack(root, batch.pack).lineage == lineage
             except UserError:
                 of_pack[batch.pack] = False
-    return [batch for batch in root.find_batches() if of_pack.get(batch.pack)]
+    return [batch for batch in batches if of_pack[batch.pack]]
 
 
 def frozen_card_finding(instance: dg.DagsterInstance, root: DataRoot, batch: BatchKey, card: ModelCard) -> Finding:

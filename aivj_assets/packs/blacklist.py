@@ -40,21 +40,7 @@ def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) ->
     found = outcomes.failures(batches)
     kept = {entry.preset_id: entry for entry in old.aivj_entries if not outcomes.refute(entry)}
     entries = sorted((kept | found).values(), key=lambda entry: (entry.listed_path, entry.preset_id))
-    before = _Lists.of([*old.aivj_entries, *old.person_entries], old.source_root)
-    after = _Lists.of([*entries, *old.person_entries], source_root)
-    reasons = {path: why for path, why in old.bad_reasons_by_rel_path.items() if path not in before.reasons}
-    return old.model_copy(
-        update={
-            "generated_at": utc_now(),
-            "source_root": source_root,
-            "bad_source_rel_paths": _exchanged(old.bad_source_rel_paths, before.reasons, after.reasons),
-            "bad_reasons_by_rel_path": {**reasons, **after.reasons},
-            "bad_ids": _exchanged(old.bad_ids, before.ids, after.ids),
-            "bad_urls": _exchanged(old.bad_urls, before.urls, after.urls),
-            "bad_content_sha256": _exchanged(old.bad_content_sha256, before.shas, after.shas),
-            "aivj_entries": entries,
-        }
-    )
+    return _relisted(old, source_root, aivj_entries=entries, person_entries=old.person_entries)
 
 
 def with_decisions(
@@ -87,8 +73,19 @@ def with_decisions(
     wanted = {name: entry for name, entry in entries.items() if decisions[name].choice == "drop"}
     listed = [entry for _, entry in sorted(wanted.items())]
     source_root = old.source_root or next((batch.manifest.source_root for batch in batches), "")
+    return _relisted(old, source_root, aivj_entries=old.aivj_entries, person_entries=listed)
+
+
+def _relisted(
+    old: QualityBlacklist,
+    source_root: str,
+    *,
+    aivj_entries: list[BlacklistedPreset],
+    person_entries: list[UnwantedPreset],
+) -> QualityBlacklist:
+    """Return a blacklist with other entries, and the lists that follow from them; what others listed stays."""
     before = _Lists.of([*old.aivj_entries, *old.person_entries], old.source_root)
-    after = _Lists.of([*old.aivj_entries, *listed], source_root)
+    after = _Lists.of([*aivj_entries, *person_entries], source_root)
     reasons = {path: why for path, why in old.bad_reasons_by_rel_path.items() if path not in before.reasons}
     return old.model_copy(
         update={
@@ -99,7 +96,8 @@ def with_decisions(
             "bad_ids": _exchanged(old.bad_ids, before.ids, after.ids),
             "bad_urls": _exchanged(old.bad_urls, before.urls, after.urls),
             "bad_content_sha256": _exchanged(old.bad_content_sha256, before.shas, after.shas),
-            "person_entries": listed,
+            "aivj_entries": aivj_entries,
+            "person_entries": person_entries,
         }
     )
 

@@ -1,6 +1,5 @@
 """The page of the gates as a person meets it: opened from disk, without a network, with one batch or 130."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from aivj_assets.contracts.gate_report import (
     BatchNumbers,
@@ -90,17 +89,6 @@ def written(folder: Path, batches: list[BatchStatus]) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text("<title>samples</title>", encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser(browser_choice: Any) -> Iterator[Browser]:
-    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=str(browser_choice.executable), args=["--no-sandbox"] if is_root else []
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """The page of a search as a person meets it: opened from disk, anywhere, without a network."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from aivj_assets.report.matches import MatchGroup, MatchView, SearchResult, write_page
 from aivj_assets_tests.builders import embeddings_meta
@@ -51,17 +49,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for frame in folder.iterdir():
         frame.unlink()
     return path
-
-
-@pytest.fixture(scope="module")
-def browser(browser_choice: Any) -> Iterator[Browser]:
-    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=str(browser_choice.executable), args=["--no-sandbox"] if is_root else []
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

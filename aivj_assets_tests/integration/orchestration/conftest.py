@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from aivj_assets import cli
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House
+
+Says = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +40,18 @@ def root(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
 def house(root: DataRoot) -> Iterator[House]:
     with open_instance(root, {}) as instance:
         yield House(root, instance)
+
+
+@pytest.fixture
+def says(root: DataRoot, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Says:
+    """The command line on the data root: status, output, error output."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("AIVJ_ROOT", str(root.path))
+        monkeypatch.setattr(sys, "argv", ["aivj", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capfd.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run

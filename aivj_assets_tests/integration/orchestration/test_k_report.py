@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from aivj_assets import cli
 from aivj_assets.contracts.embeddings import Embeddings, save_embeddings
 from aivj_assets.contracts.k_report import K_NOTES, KReport
 from aivj_assets.contracts.progress import WorkProgress
@@ -30,13 +27,13 @@ from aivj_assets_tests.builders import (
     write_index,
     write_manifest,
 )
+from aivj_assets_tests.integration.orchestration.conftest import Says
 from aivj_assets_tests.integration.orchestration.test_search import accept
 from aivj_assets_tests.k_report_builders import made_report
 
 PACK = "big"
 FIRST, SECOND, THIRD = (f"{PACK}/batch-000{number}" for number in (1, 2, 3))
 PRESETS, STYLES, DIM = 48, 6, 16
-Says = Callable[..., tuple[int, str, str]]
 
 
 def write_batch(root: DataRoot, key: str, *, weights: str = "0" * 64, seed: int = 0) -> None:
@@ -63,19 +60,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
             if key not in {THIRD, "lone"}:
                 accept(instance, made, key)
     return made
-
-
-@pytest.fixture
-def says(root: DataRoot, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Says:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("AIVJ_ROOT", str(root.path))
-        monkeypatch.setattr(sys, "argv", ["aivj", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capfd.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
 
 
 def materialized(root: DataRoot, instance: dg.DagsterInstance, pack: str, ks: list[int]) -> dg.ExecuteInProcessResult:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from aivj_assets import cli
 from aivj_assets.contracts.style_map import StyleMap, load_points
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
@@ -23,10 +20,10 @@ from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House
+from aivj_assets_tests.integration.orchestration.conftest import Says
 
 FIRST, SECOND = BatchKey("big", "batch-0001"), BatchKey("big", "batch-0002")
 LONE = BatchKey("lone")
-Says = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +37,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
         assert house.run(FIRST, "a").success
         assert house.run(LONE, "a").success
     return made
-
-
-@pytest.fixture
-def says(root: DataRoot, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Says:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("AIVJ_ROOT", str(root.path))
-        monkeypatch.setattr(sys, "argv", ["aivj", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capfd.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
 
 
 def files(root: DataRoot, pack: str) -> dict[str, bytes]:
