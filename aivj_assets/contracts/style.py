@@ -38,19 +38,38 @@ class MotionThresholds(ContractModel):
 
 
 class DwellSeconds(ContractModel):
-    """Shortest time a preset stays on screen, by energy."""
+    """Shortest time a preset stays on screen, by the tier that the music asks for when it is to leave."""
 
     calm: float = Field(24, ge=0)
     groove: float = Field(16, ge=0)
     peak: float = Field(8, ge=0)
 
 
+class WaitSeconds(ContractModel):
+    """How long a switch that is due waits for the music, by tier."""
+
+    calm: float = Field(8, ge=0)
+    groove: float = Field(8, ge=0)
+    peak: float = Field(4, ge=0)
+
+
+RelaxableRule = Literal["clusterCooldown", "tier", "presetCooldown"]
+RELAX_ORDER: tuple[RelaxableRule, ...] = ("clusterCooldown", "tier", "presetCooldown")
+
+
 class Selection(ContractModel):
     """Selection rules of this platform; the app ignores them until it learns them."""
 
     preset_cooldown_seconds: float = Field(1800, ge=0)
+    """A preset does not come back within so many seconds of leaving the screen."""
     cluster_cooldown_switches: int = Field(2, ge=0)
+    """A cluster does not come back within so many switches: so many picks of others lie between two of its own."""
     min_dwell_seconds: DwellSeconds = Field(default_factory=DwellSeconds)
+    max_wait_seconds: WaitSeconds = Field(default_factory=WaitSeconds)
+    min_tempo_confidence: float = Field(0.3, ge=0, le=1)
+    """Below it beats are not waited for."""
+    relax_order: list[RelaxableRule] = Field(default_factory=lambda: list(RELAX_ORDER))
+    """Rules that give way when they leave nothing to pick, first to last; one that is not listed does so last of all."""
 
 
 PROFILE_MAP: dict[str, Energy] = {

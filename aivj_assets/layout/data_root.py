@@ -217,6 +217,18 @@ class DataRoot:
         """Return the path of the lock under which a pack's style map is made."""
         return self.artifacts_dir / check_pack_name(pack) / ".style-map.lock"
 
+    def shows_dir(self, pack: str) -> Path:
+        """Return `artifacts/aivj/<pack>/shows`: a log a show, what the audio -> style model learns from."""
+        return self.artifacts_dir / check_pack_name(pack) / "shows"
+
+    def rehearsal_dir(self, pack: str) -> Path:
+        """Return `artifacts/aivj/<pack>/rehearsal`: the page of the last rehearsal, its log and figures."""
+        return self.artifacts_dir / check_pack_name(pack) / "rehearsal"
+
+    def audio_style_dir(self, pack: str) -> Path:
+        """Return `artifacts/aivj/<pack>/audio-style`: the audio -> style model, its evaluation, reactivity figures."""
+        return self.artifacts_dir / check_pack_name(pack) / "audio-style"
+
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
         if not name.startswith(PUBLISHED_PREFIX):

@@ -1,0 +1,1 @@
+"""The show: what is heard, which preset comes next, the proof that it behaves, and what it learns."""
