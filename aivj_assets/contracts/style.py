@@ -69,7 +69,7 @@ class Selection(ContractModel):
     min_tempo_confidence: float = Field(0.3, ge=0, le=1)
     """Below it beats are not waited for."""
     relax_order: list[RelaxableRule] = Field(default_factory=lambda: list(RELAX_ORDER))
-    """Rules that give way when they leave nothing to pick, first to last; one that is not listed does so last of all."""
+    """Rules that give way when they leave nothing to pick, first to last; one not listed does so last of all."""
 
 
 PROFILE_MAP: dict[str, Energy] = {
