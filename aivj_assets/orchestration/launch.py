@@ -60,20 +60,13 @@ def run_batch(
 
 def run_publication(instance: dg.DagsterInstance, pack: str) -> RunOutcome:
     """Run `publish_job` for a pack."""
+    return run_pack_job(instance, pack, "publish_job", {})
+
+
+def run_pack_job(instance: dg.DagsterInstance, pack: str, job: str, run_config: Mapping[str, Any]) -> RunOutcome:
+    """Run a job over a pack's partition."""
     instance.add_dynamic_partitions(str(PACKS.name), [pack])
-    return _execute(instance, "publish_job", pack, {"aivj/pack": pack})
-
-
-def run_k_report(instance: dg.DagsterInstance, pack: str, run_config: Mapping[str, Any]) -> RunOutcome:
-    """Run `k_report_job` for a pack."""
-    instance.add_dynamic_partitions(str(PACKS.name), [pack])
-    return _execute(instance, "k_report_job", pack, {"aivj/pack": pack}, run_config=run_config)
-
-
-def run_style_map(instance: dg.DagsterInstance, pack: str, run_config: Mapping[str, Any]) -> RunOutcome:
-    """Run `style_map_job` for a pack."""
-    instance.add_dynamic_partitions(str(PACKS.name), [pack])
-    return _execute(instance, "style_map_job", pack, {"aivj/pack": pack}, run_config=run_config)
+    return _execute(instance, job, pack, {"aivj/pack": pack}, run_config=run_config)
 
 
 def run_lineage_act(instance: dg.DagsterInstance, name: str, config: Mapping[str, Any]) -> RunOutcome:

@@ -14,7 +14,7 @@ from aivj_assets.contracts.k_report import K_NOTES, KReport
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import k_report as orchestration
+from aivj_assets.orchestration import pack_command
 from aivj_assets.orchestration.assets.k_report import k_report, make_report
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
@@ -174,11 +174,11 @@ def test_json_is_the_file_and_a_failed_run_is_told_on_the_error_output(
 ) -> None:
     path = root.k_report("lone", ".json")
     made_report(pack="lone").save(path)
-    monkeypatch.setattr(orchestration, "run_k_report", lambda *_: RunOutcome("r", success=True))
+    monkeypatch.setattr(pack_command, "run_pack_job", lambda *_: RunOutcome("r", success=True))
     status, out, err = says("k-report", "lone", "--json")
     assert (status, err, json.loads(out)) == (0, "", json.loads(path.read_text(encoding="utf-8")))
-    monkeypatch.setattr(orchestration, "run_k_report", lambda *_: RunOutcome("r", success=False, problems=["no row"]))
+    monkeypatch.setattr(pack_command, "run_pack_job", lambda *_: RunOutcome("r", success=False, problems=["no row"]))
     assert says("k-report", "lone", "--json") == (1, "", "Failed: no row\n")
     assert says("k-report", "lone") == (1, "Failed: no row\n", "")
-    monkeypatch.setattr(orchestration, "run_k_report", lambda *_: RunOutcome("r", success=False, interrupted=True))
+    monkeypatch.setattr(pack_command, "run_pack_job", lambda *_: RunOutcome("r", success=False, interrupted=True))
     assert says("k-report", "lone") == (130, "", "Stopped. An earlier report stays as it was.\n")

@@ -11,7 +11,7 @@ import pytest
 from aivj_assets.contracts.style_map import StyleMap, load_points
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import style_map as orchestration
+from aivj_assets.orchestration import pack_command
 from aivj_assets.orchestration.assets import style_map as asset_module
 from aivj_assets.orchestration.assets.style_map import gather_map, make_map, style_map
 from aivj_assets.orchestration.instance import open_instance
@@ -170,7 +170,7 @@ def test_a_pack_without_an_accepted_batch_is_refused_in_one_line(root: DataRoot)
 
 
 def test_an_interruption_says_that_the_map_before_stays(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orchestration, "run_style_map", lambda *_: RunOutcome("r", success=False, interrupted=True))
+    monkeypatch.setattr(pack_command, "run_pack_job", lambda *_: RunOutcome("r", success=False, interrupted=True))
     assert says("map", "lone") == (130, "", "Stopped. An earlier map stays as it was.\n")
-    monkeypatch.setattr(orchestration, "run_style_map", lambda *_: RunOutcome("r", success=False, problems=["no row"]))
+    monkeypatch.setattr(pack_command, "run_pack_job", lambda *_: RunOutcome("r", success=False, problems=["no row"]))
     assert says("map", "lone") == (1, "Failed: no row\n", "")
