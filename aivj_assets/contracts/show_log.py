@@ -20,11 +20,12 @@ from aivj_assets.errors import UserError
 # Candidates that a line lists; a tier of a large library has thousands.
 LISTED_CANDIDATES = 8
 
-PickReason = Literal["start", "phrase", "bar", "beat", "wait", "noBeat", "section", "tier", "skip"]
+PickReason = Literal["start", "phrase", "bar", "beat", "wait", "noBeat", "section", "tier", "skip", "failed"]
 """Why now: the first pick; a switch that was due met a phrase, a bar or a beat, waited as long as it may, or had no
-beat to wait for; a new section; another tier; the person skipped."""
-EndReason = Literal["switch", "section", "tier", "skip", "stop"]
-"""Why a preset left: the timer of its dwell (censored: nobody said anything), the music, the person, the show's end."""
+beat to wait for; a new section; another tier; the person skipped; the preset before could not be shown."""
+EndReason = Literal["switch", "section", "tier", "skip", "stop", "failed"]
+"""Why a preset left: the timer of its dwell (censored: nobody said anything), the music, the person, the show's end;
+`failed`: it could not be shown or stopped to draw, which says nothing about whether it was liked."""
 
 
 class SessionLine(ContractModel):
@@ -96,6 +97,8 @@ class EndLine(ContractModel):
     ended_by: EndReason
     held_s: float = Field(0, ge=0)
     """So much of the dwell the person held it on screen."""
+    error: str | None = None
+    """Why the preset could not be shown, where `endedBy` is `failed`."""
 
 
 ShowLine = Annotated[SessionLine | PickLine | ActLine | EndLine, Field(discriminator="kind")]
