@@ -17,7 +17,7 @@ from aivj_assets.orchestration.commands import print_problems, quiet_output
 from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
-from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
+from aivj_assets.orchestration.launch import RunOutcome, Watcher, publish_after, run_batch
 from aivj_assets.orchestration.reuse import LAST_STAGE, is_published
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES
 from aivj_assets.packs.adopt import Tell
@@ -64,11 +64,7 @@ def _finish(console: Console, instance: dg.DagsterInstance, root: DataRoot, batc
     elif is_published(root, batch.pack):
         console.print("Everything is there and current: nothing to do.")
         return outcome
-    if outcome.success:
-        published = run_publication(instance, batch.pack)
-        published.warnings = [*outcome.warnings, *published.warnings]
-        return published
-    return outcome
+    return publish_after(instance, batch.pack, outcome) if outcome.success else outcome
 
 
 def _print_adopted(console: Console, batch: BatchKey, adopted: AdoptOutcome) -> None:

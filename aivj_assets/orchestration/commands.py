@@ -22,7 +22,7 @@ from aivj_assets.orchestration.follow import following
 from aivj_assets.orchestration.gate_report import gate_report_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
-from aivj_assets.orchestration.launch import RunOutcome, Watcher, run_batch, run_publication
+from aivj_assets.orchestration.launch import RunOutcome, Watcher, publish_after, run_batch, run_publication
 from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import check_run_can_have_its_model, pack_choice
 from aivj_assets.orchestration.reuse import is_finished, is_published
@@ -109,9 +109,7 @@ def run_and_report(
         accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
         # Nothing is rewritten where it says the same already.
         if outcome.success and accepted and not options.only and not (reused and is_published(root, batch.pack)):
-            warnings = outcome.warnings
-            outcome = run_publication(instance, batch.pack)
-            outcome.warnings = [*warnings, *outcome.warnings]
+            outcome = publish_after(instance, batch.pack, outcome)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     print_problems(console, outcome)

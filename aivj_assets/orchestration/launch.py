@@ -63,6 +63,13 @@ def run_publication(instance: dg.DagsterInstance, pack: str) -> RunOutcome:
     return run_pack_job(instance, pack, "publish_job", {})
 
 
+def publish_after(instance: dg.DagsterInstance, pack: str, run: RunOutcome) -> RunOutcome:
+    """Publish a pack after a batch's run; returns how the publication went, with the checks that warned in both."""
+    published = run_publication(instance, pack)
+    published.warnings = [*run.warnings, *published.warnings]
+    return published
+
+
 def run_pack_job(instance: dg.DagsterInstance, pack: str, job: str, run_config: Mapping[str, Any]) -> RunOutcome:
     """Run a job over a pack's partition."""
     instance.add_dynamic_partitions(str(PACKS.name), [pack])

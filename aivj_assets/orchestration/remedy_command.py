@@ -15,7 +15,7 @@ from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.gate_report import gate_report_at_end
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, report_dead_runs, storage_errors
-from aivj_assets.orchestration.launch import RunOutcome, run_batch, run_publication
+from aivj_assets.orchestration.launch import publish_after, run_batch
 from aivj_assets.orchestration.remedies import AFTER_TAG, Treatment, comparison, find_treatment
 from aivj_assets.orchestration.requires import require_not_waiting
 from aivj_assets.orchestration.resources import check_run_can_have_its_model
@@ -54,11 +54,7 @@ def remedy_and_report(console: Console, root: DataRoot, batch: BatchKey, *, dry_
             after = json.loads(run.tags.get(AFTER_TAG, "{}")) if run is not None else {}
             accepted = acceptance_problem(instance, root, batch, PUBLISHED_STAGE) is None
             if outcome.success and accepted:
-                published = run_publication(instance, batch.pack)
-                outcome = RunOutcome(
-                    published.run_id, published.success, published.interrupted, published.problems, [],
-                    [*outcome.warnings, *published.warnings],
-                )  # fmt: skip
+                outcome = publish_after(instance, batch.pack, outcome)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     print_problems(console, outcome)
