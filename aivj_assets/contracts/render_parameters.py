@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from aivj_assets.contracts.base import ContractModel
 
 ImageFormat = Literal["webp", "png", "jpeg"]
 SUFFIX_OF_FORMAT: dict[str, str] = {"webp": "webp", "png": "png", "jpeg": "jpg"}
+
+SYNTHETIC = "synthetic"
+SILENCE = "silence"
+SOUNDS: tuple[str, ...] = (SYNTHETIC, "synthetic:pulse", "synthetic:bursts", "synthetic:sweep")
+"""The synthetic sounds; the first, a techno loop, is also `synthetic:techno`."""
+GIVEN_PREFIX = "sha256:"
+FILE_PREFIX = "file:"
+_GIVEN = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def given_sound(audio: str) -> str | None:
+    """Return the SHA-256 of the samples that a value of `audio` names, None for another kind of sound."""
+    return audio.removeprefix(GIVEN_PREFIX) if audio.startswith(GIVEN_PREFIX) else None
 
 
 class RenderParameters(ContractModel):
@@ -28,7 +42,7 @@ class RenderParameters(ContractModel):
     prewarm: bool = Field(True, description="one probe call without captures after each browser start")
     prewarm_timeout_ms: int = Field(90_000, ge=1000)
     warmup_frames: int = Field(60, ge=0, le=10_000)
-    capture_count: int = Field(3, ge=1, le=32)
+    capture_count: int = Field(3, ge=1, le=512)
     capture_every: int = Field(30, ge=1, le=10_000)
     timeout_ms: int = Field(30_000, ge=1000, description="deadline of one preset")
     refresh_every: int = Field(100, ge=1, description="presets per browser lifetime, which is one mapped step")
@@ -42,7 +56,11 @@ class RenderParameters(ContractModel):
     format: ImageFormat = "webp"
     webp_quality: float = Field(0.92, gt=0, le=1)
     log_every: int = Field(25, ge=1)
-    audio: Literal["synthetic", "silence"] = "synthetic"
+    audio: str = Field(
+        SYNTHETIC,
+        description=f"what presets hear: {', '.join(SOUNDS)}, silence, or file:<path> of a sound, which is kept under "
+        "its digest as sha256:<hex>",
+    )
     audio_seed: int = Field(1, ge=0, lt=2**32)
     bpm: float = Field(128.0, ge=30, le=300)
     stop_after_sec: float = Field(0.0, ge=0, description="stop between presets after so many seconds; 0 never")
@@ -53,6 +71,22 @@ class RenderParameters(ContractModel):
         "auto", description="which WebGL implementation to ask Chromium for"
     )
     require_gpu: bool = Field(False, description="refuse to render on a software renderer")
+
+    @field_validator("audio")
+    @classmethod
+    def _audio_is_known(cls, value: str) -> str:
+        if value == "synthetic:techno":
+            return SYNTHETIC
+        file = value.removeprefix(FILE_PREFIX) if value.startswith(FILE_PREFIX) else ""
+        if value in SOUNDS or value == SILENCE or _GIVEN.fullmatch(value) or file.strip():
+            return value
+        raise ValueError(f"'{value}' is no sound; there are {', '.join(SOUNDS)}, {SILENCE} and file:<path>")
+
+    @model_validator(mode="after")
+    def _app_knows_one_sound(self) -> Self:
+        if self.probe_url is not None and self.audio != SYNTHETIC:
+            raise ValueError(f"audio '{self.audio}': the app's page (probeUrl) knows only {SYNTHETIC}")
+        return self
 
     @model_validator(mode="after")
     def _delay_follows_the_page(self) -> Self:
@@ -89,8 +123,11 @@ class PageDescription(ContractModel):
 def pixel_parameters(parameters: RenderParameters, page: PageDescription) -> dict[str, Any]:
     """Return the parameters that decide the pictures, camelCase, in a fixed order.
 
-    `probeUrl` is None for our own page, which tells its version; two addresses of the app are two pages.
+    `probeUrl` is None for our own page, which tells its version; two addresses of the app are two pages. A sound that
+    came from a file is in it by its digest: whoever decoded it has put that in the path's place.
     """
+    if parameters.audio.startswith(FILE_PREFIX):
+        raise ValueError("the file of parameters.audio was not decoded")
     chosen = parameters.model_dump(mode="json", by_alias=True, include=set(PIXEL_FIELDS))
     return {**page.model_dump(mode="json", by_alias=True), **chosen}
 

@@ -134,6 +134,10 @@ class DataRoot:
         """`.aivj/checked-weights.json`: weights that were loaded on this machine; may be deleted at any time."""
         return self.own_dir / "checked-weights.json"
 
+    def sound(self, sha256: str) -> Path:
+        """Return the path of a sound that presets hear, by the digest of its samples; it may come from a file."""
+        return self.own_dir / "sounds" / f"{sha256}.wav"
+
     def pack_dir(self, pack: str) -> Path:
         """Return `public/presets/<pack>`, where the manifest lies and the app fetches its JSON."""
         return self.presets_dir / check_pack_name(pack)

@@ -24,6 +24,7 @@ from aivj_assets.render.page_calls import (
     CALL_DUMP_JS,
     DESCRIBE_JS,
     OWN_FUNCTION_JS,
+    SOUND_JS,
     WEBGL_RENDERER_JS,
     answer_limits,
     has_webgl,
@@ -185,12 +186,7 @@ class LiveBrowser:
 
         Raises `BrowserError`, also when our own page gets no WebGL any more: only a new browser gives it one then.
         """
-        try:
-            told = self._call(self._page.evaluate(DESCRIBE_JS), timeout_s)
-        except CallTimeoutError:
-            raise BrowserDiedError("the render page does not answer") from None
-        except playwright_error() as error:
-            raise self._page_error(error) from None
+        told = self._ask(timeout_s, DESCRIBE_JS)
         if self.host.is_own and not has_webgl(told):
             raise PageFailedError("the browser gives the render page no WebGL2 any more")
         return read_description(told, self.webgl_renderer or "")
@@ -203,6 +199,21 @@ class LiveBrowser:
         self.last_stage = ""
         try:
             return self._call(self._call_dump(payload), timeout_s, watch=watch, watch_every_s=0.5)
+        except playwright_error() as error:
+            raise self._page_error(error) from None
+
+    def sound(self, settings: Mapping[str, Any], seconds: float) -> str:
+        """Ask our own page for the beginning of a synthetic sound: base64, two channels of 8 bits that alternate.
+
+        Raises `BrowserError`.
+        """
+        return str(self._ask(PAGE_TIMEOUT_S, SOUND_JS, [dict(settings), seconds]))
+
+    def _ask(self, timeout_s: float, script: str, *arguments: Any) -> Any:
+        try:
+            return self._call(self._page.evaluate(script, *arguments), timeout_s)
+        except CallTimeoutError:
+            raise BrowserDiedError("the render page does not answer") from None
         except playwright_error() as error:
             raise self._page_error(error) from None
 

@@ -17,6 +17,8 @@ DESCRIBE_JS = (
     """async () => typeof globalThis.__aivj_describe === 'function' ? await globalThis.__aivj_describe() : null"""
 )
 
+SOUND_JS = """([settings, seconds]) => globalThis.__aivj_sound(settings, seconds)"""
+
 # The page's scripts may still be loading packages when the document's load event has fired.
 OWN_FUNCTION_JS = """async () => {
   const end = performance.now() + 30000;

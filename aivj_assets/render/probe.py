@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
+from aivj_assets.contracts.render_parameters import SILENCE, PageDescription, RenderParameters, given_sound
+from aivj_assets.contracts.sound_file import load_sound
 from aivj_assets.errors import UserError
+from aivj_assets.layout import DataRoot
 from aivj_assets.render.environment import BrowserReport, RenderEnvironment
 from aivj_assets.render.session import BrowserError, RenderSession
 
@@ -39,6 +43,24 @@ def build_payload(parameters: RenderParameters, rel_path: str, text: str) -> dic
     }
 
 
+def sound_fields(root: DataRoot, parameters: RenderParameters) -> Mapping[str, Any]:
+    """Return the fields of a payload that hold the sound which `audio` names by its digest; none for another sound.
+
+    The samples last as long as the rendering. Raises `UserError` when the data root does not hold that sound.
+    """
+    digest = given_sound(parameters.audio)
+    if digest is None:
+        return {}
+    heard = load_sound(root.sound(digest), digest).first(simulated_s(parameters))
+    return {"audioSamples": base64.b64encode(heard.samples.tobytes()).decode(), "audioChannels": heard.channels}
+
+
+def simulated_s(parameters: RenderParameters) -> float:
+    """Return how much time passes from a preset's first frame to its last capture."""
+    frames = parameters.warmup_frames + parameters.capture_count * parameters.capture_every
+    return frames / parameters.fixed_step_fps
+
+
 def outer_timeout_s(timeout_ms: int) -> float:
     """Return how long a call may take before the page is taken for hung: its own deadline and 3 to 10 s on top."""
     return timeout_ms / 1000 + min(10.0, max(3.0, timeout_ms / 3000))
@@ -48,6 +70,8 @@ def ask_prewarm(session: RenderSession, parameters: RenderParameters) -> Any:
     """Make the prewarm call once and return the page's answer, unchecked; raises `BrowserError` as `dump` does."""
     payload = build_payload(parameters, _PREWARM_URL, _PREWARM_PRESET)
     payload |= {"captureCount": 0, "warmupFrames": 2, "timeoutMs": parameters.prewarm_timeout_ms}
+    if given_sound(parameters.audio) is not None:
+        payload["audio"] = SILENCE
     return session.dump(payload, outer_timeout_s(parameters.prewarm_timeout_ms))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import logging
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal, Self
 import psutil
 
 from aivj_assets.contracts.render_parameters import PageDescription, RenderParameters
+from aivj_assets.contracts.sound_file import Sound
 from aivj_assets.errors import UserError
 from aivj_assets.render.browser import (
     PAGE_TIMEOUT_S,
@@ -116,6 +118,14 @@ class RenderSession:
         except CallTimeoutError:
             stage = f", last stage '{browser.last_stage}'" if browser.last_stage else ""
             raise ProbeTimeoutError(f"no answer within {timeout_s:.1f} s{stage}") from None
+
+    def synthetic_sound(self, audio: str, seconds: float) -> Sound:
+        """Return what presets hear of a synthetic sound with the session's tempo and seed; raises `BrowserError`.
+
+        To be asked of a session that has rendered no preset: the page makes it.
+        """
+        settings = {"mode": audio, "bpm": self._parameters.bpm, "seed": self._parameters.audio_seed}
+        return Sound.of_bytes(base64.b64decode(self._live().sound(settings, seconds)), channels=2)
 
     def recover(self, *, replace_browser: bool = False) -> Literal["page", "browser"]:
         """Get a fresh page: in the same browser where that works, else in a new one; returns which it took.

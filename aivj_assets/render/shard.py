@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, FrameMetrics, OkRecord, id_hash
 from aivj_assets.contracts.preset_file import PresetRefusal, PresetText, read_manifest_preset
 from aivj_assets.render.answer import BadAnswerError, RefusedPreset, RenderedPreset, judge_answer
 from aivj_assets.render.environment import RenderEnvironment
-from aivj_assets.render.probe import build_payload, check_renderer, outer_timeout_s, prewarm
+from aivj_assets.render.probe import build_payload, check_renderer, outer_timeout_s, prewarm, sound_fields
 from aivj_assets.render.resume import is_done
 from aivj_assets.render.session import BrowserDiedError, BrowserError, ProbeTimeoutError, RenderSession
 from aivj_assets.render.shard_log import ShardLog, store_frames
@@ -86,12 +87,14 @@ class _ShardRun:
         self._listeners = listeners
         self._log = ShardLog(plan.batch_dir, plan.name)
         self._session: RenderSession | None = None
+        self._sound: Mapping[str, Any] = {}
         self._with_this_browser = 0
         self._ok = self._failed = self._reused = 0
         self._stop_reason: str | None = None
         self._started_s = time.monotonic()
 
     def run(self) -> ShardOutcome:
+        self._sound = sound_fields(self._plan.root, self._plan.parameters)
         logged = self._log.open()
         with ExitStack() as stack:
             for preset in self._plan.presets:
@@ -155,7 +158,7 @@ class _ShardRun:
         """Render a preset once; afterwards the session is fit for the next one."""
         parameters = self._plan.parameters
         self._with_this_browser += 1
-        payload = build_payload(parameters, preset.rel_path, text.text)
+        payload = {**build_payload(parameters, preset.rel_path, text.text), **self._sound}
         began_s = time.perf_counter()
         try:
             answer = session.dump(payload, outer_timeout_s(parameters.timeout_ms))

@@ -1,8 +1,9 @@
-// The page's door: the two functions that a session calls.
+// The page's door: the functions that a session calls.
 //
 // Belongs here: installing them, one call after the other, the result's shape, cleaning up after a preset. Does not
 // belong here: rendering (render.js).
 
+import { soundBytes } from "/page/audio.js";
 import { installSafeCompiler } from "/page/eel_wasm.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { startParser } from "/page/hlsl.js";
@@ -118,4 +119,5 @@ await prepareVisualizers().catch(() => {});
 reduceRealm();
 realm = snapshotRealm();
 offer("__aivj_describe", describe);
+offer("__aivj_sound", soundBytes);
 offer("__nw_dumpPresetFrames", dumpPresetFrames);

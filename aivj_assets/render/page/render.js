@@ -162,7 +162,13 @@ export async function renderPreset(params, timings, report) {
     }
     checkDeadline(deadline, "loading");
     report("render");
-    const audio = createAudio({ mode: params.audio, bpm: params.bpm, seed: params.audioSeed });
+    const audio = createAudio({
+      mode: params.audio,
+      bpm: params.bpm,
+      seed: params.audioSeed,
+      samples: params.audioSamples,
+      channels: params.audioChannels,
+    });
     const capture = createCapture(params);
     const shown = await simulate(stage, audio, capture, params, deadline, timings);
     mark = now();
