@@ -7,6 +7,7 @@ learns from it. Times are seconds since the show began, in the track's own time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,10 +137,13 @@ def show_lines(lines: Iterable[ContractModel]) -> str:
 
 
 def selection_log_line(preset_id: str, *, motion: float | None = None, quality_tier: str | None = None) -> str:
-    """Return the app's own one-line selection log of a pick (CONTRACTS); what is not known is left out."""
+    """Return the app's own one-line selection log of a pick (CONTRACTS); what is not known is left out.
+
+    `motion` (0..1) is rounded as JavaScript's `toFixed` does it, 0.125 to 0.13.
+    """
     parts = [f"selected preset {preset_id} (aivj-style)"]
     if motion is not None:
-        parts.append(f"[m={motion:.2f}]")
+        parts.append(f"[m={Decimal(motion).quantize(Decimal('0.01'), ROUND_HALF_UP)}]")
     if quality_tier is not None:
         parts.append(f"[tier={quality_tier}]")
     return " ".join(parts)
