@@ -19,6 +19,8 @@ from aivj_assets.orchestration.budget import incomplete_sentence
 from aivj_assets.orchestration.instance import MANIFEST_TAG, process_tags
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 
+DEFINITIONS = "aivj_assets.definitions"
+"""The module that holds the project's assets and jobs as `defs`."""
 _POLL_S = 0.5
 _WATCHED = {DagsterEventType.STEP_START, DagsterEventType.ASSET_MATERIALIZATION}
 # Dagster's own console log repeats every event; the progress display and the UI show what matters.
@@ -50,17 +52,23 @@ def run_batch(
     only: Sequence[str] | None = None,
     watch: Watcher | None = None,
     more_tags: Mapping[str, str] | None = None,
+    definitions: str = DEFINITIONS,
 ) -> RunOutcome:
-    """Run `batch_job` for a batch, or only some of its assets; registers the batch and its pack as partitions."""
+    """Run `batch_job` for a batch, or only some of its assets; registers the batch and its pack as partitions.
+
+    `definitions` names the module whose `defs` hold the job: the project's, or the same with other resources.
+    """
     instance.add_dynamic_partitions(str(BATCHES.name), [batch.key])
     instance.add_dynamic_partitions(str(PACKS.name), [batch.pack])
     tags = {MANIFEST_TAG: sha256_file(root.manifest(batch)), "aivj/pack": batch.pack, **(more_tags or {})}
-    return _execute(instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch)
+    return _execute(
+        instance, "batch_job", batch.key, tags, run_config=run_config, only=only, watch=watch, definitions=definitions
+    )
 
 
-def run_publication(instance: dg.DagsterInstance, pack: str) -> RunOutcome:
+def run_publication(instance: dg.DagsterInstance, pack: str, *, definitions: str = DEFINITIONS) -> RunOutcome:
     """Run `publish_job` for a pack."""
-    return run_pack_job(instance, pack, "publish_job", {})
+    return run_pack_job(instance, pack, "publish_job", {}, definitions=definitions)
 
 
 def publish_after(instance: dg.DagsterInstance, pack: str, run: RunOutcome) -> RunOutcome:
@@ -70,10 +78,17 @@ def publish_after(instance: dg.DagsterInstance, pack: str, run: RunOutcome) -> R
     return published
 
 
-def run_pack_job(instance: dg.DagsterInstance, pack: str, job: str, run_config: Mapping[str, Any]) -> RunOutcome:
+def run_pack_job(
+    instance: dg.DagsterInstance,
+    pack: str,
+    job: str,
+    run_config: Mapping[str, Any],
+    *,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
     """Run a job over a pack's partition."""
     instance.add_dynamic_partitions(str(PACKS.name), [pack])
-    return _execute(instance, job, pack, {"aivj/pack": pack}, run_config=run_config)
+    return _execute(instance, job, pack, {"aivj/pack": pack}, run_config=run_config, definitions=definitions)
 
 
 def run_lineage_act(instance: dg.DagsterInstance, name: str, config: Mapping[str, Any]) -> RunOutcome:
@@ -91,10 +106,9 @@ def _execute(
     run_config: Mapping[str, Any] | None = None,
     only: Sequence[str] | None = None,
     watch: Watcher | None = None,
+    definitions: str = DEFINITIONS,
 ) -> RunOutcome:
-    repository = ReconstructableRepository.for_module(
-        "aivj_assets.definitions", "defs", working_directory=str(project_root())
-    )
+    repository = ReconstructableRepository.for_module(definitions, "defs", working_directory=str(project_root()))
     of_partition = {} if partition is None else {"dagster/partition": partition}
     run_tags = {**tags, **process_tags(), **of_partition}
     outcome = RunOutcome("", success=False)

@@ -18,13 +18,11 @@ from aivj_assets.render.browser import (
     PAGE_TIMEOUT_S,
     BrowserDiedError,
     BrowserError,
-    LiveBrowser,
     PageCrashedError,
     PageFailedError,
-    start_browser,
 )
 from aivj_assets.render.chromium import classify_renderer
-from aivj_assets.render.environment import BrowserReport, RenderEnvironment
+from aivj_assets.render.environment import Browser, BrowserReport, RenderEnvironment
 from aivj_assets.render.event_loop import CallTimeoutError
 from aivj_assets.render.processes import tree_memory_bytes
 
@@ -63,7 +61,7 @@ class RenderSession:
     def __init__(self, environment: RenderEnvironment, parameters: RenderParameters) -> None:
         self._environment = environment
         self._parameters = parameters
-        self._browser: LiveBrowser | None = None
+        self._browser: Browser | None = None
         self._flags: tuple[str, ...] | None = None
         self._page: PageDescription | None = None
         self._memory_limit_bytes = min(_MEMORY_LIMIT_BYTES, psutil.virtual_memory().total // 2)
@@ -153,7 +151,7 @@ class RenderSession:
 
     def _start(self) -> None:
         for attempt in range(1, _START_ATTEMPTS + 1):
-            browser = start_browser(self._environment, self._parameters, self._flags)
+            browser = self._environment.start_browser(self._parameters, self._flags)
             self._browser = browser
             self.browsers_started += 1
             try:
@@ -166,7 +164,7 @@ class RenderSession:
                 self._flags = browser.flags
                 return
 
-    def _open_page(self, browser: LiveBrowser, timeout_s: float = PAGE_TIMEOUT_S) -> None:
+    def _open_page(self, browser: Browser, timeout_s: float = PAGE_TIMEOUT_S) -> None:
         browser.open_page(timeout_s)
         page = browser.describe(timeout_s)
         if self._page is not None and page != self._page:
@@ -176,14 +174,14 @@ class RenderSession:
             )
         self._page = page
 
-    def _check_memory(self, browser: LiveBrowser) -> None:
+    def _check_memory(self, browser: Browser) -> None:
         memory = tree_memory_bytes(browser.processes)
         if memory and max(memory.values()) > self._memory_limit_bytes:
             used_mb = max(memory.values()) / 1e6
             browser.kill()
             raise BrowserDiedError(f"a browser process took {used_mb:.0f} MB of memory and was ended")
 
-    def _live(self) -> LiveBrowser:
+    def _live(self) -> Browser:
         if self._browser is None:
             raise RuntimeError("the session is not open")
         return self._browser
@@ -194,7 +192,7 @@ def _warn_about_root() -> None:
     logger.warning("Chromium's sandbox is off (it does not run as root): use an ordinary user for foreign presets.")
 
 
-def _explain_page(browser: LiveBrowser, error: BrowserError) -> str:
+def _explain_page(browser: Browser, error: BrowserError) -> str:
     if browser.host.is_own:
         return f"The render page does not load ({error}): install the web engine again, or report this."
     return (
