@@ -1,0 +1,1 @@
+"""What is heard: reading sound, and the causal figures of each row."""
