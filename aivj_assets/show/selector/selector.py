@@ -79,6 +79,7 @@ class Selector:
         self._screen: _Screen | None = None
         self._picks = 0
         self._skip = False
+        self._failed = False
         self._tier: Energy = "groove"
         self._now_s: float | None = None
         self._offset_s = 0.0
@@ -140,6 +141,16 @@ class Selector:
                 self._skip = True
         return ActLine(time_s=now, act=known, preset_id=self._library.ids[screen.preset])
 
+    def fail(self, time_s: float, error: str) -> EndLine | None:
+        """Note that what was picked cannot be shown: it leaves, is never picked again, the next step picks at once."""
+        now = self._advance(finite(time_s))
+        if self._screen is None:
+            return None
+        self._stock.ban(self._screen.preset)
+        self._failed = True
+        end = self._leave(now, "failed")
+        return None if end is None else end.model_copy(update={"error": error})
+
     def finish(self, time_s: float) -> EndLine | None:
         """End the show: what is on screen leaves."""
         now = self._advance(finite(time_s))
@@ -158,7 +169,7 @@ class Selector:
     def _reason(self, music: Heard, now: float) -> PickReason | None:
         screen = self._screen
         if screen is None:
-            return "start"
+            return "failed" if self._failed else "start"
         screen.section = screen.section or music.section
         if self._skip:
             return "skip"
@@ -203,6 +214,7 @@ class Selector:
             index_hash=self._index_hash,
         )
         self._stock.take(drawn.preset)
+        self._failed = False
         rules.note(cluster)
         self._screen = _Screen(drawn.preset, self._picks, self._tier, now)
         self._picks += 1

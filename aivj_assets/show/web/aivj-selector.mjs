@@ -13,6 +13,7 @@
 //   const { end, pick } = selector.step(observation);   // for every row of the music, 20 a second
 //   if (pick) load(pick.presetId);                      // both null: what is on screen stays
 //   selector.act("skip", timeS);                        // the next step picks at once; returns the log's line
+//   selector.fail(timeS, "why");                        // it cannot be shown: never again; returns the log's line
 //   selector.finish(timeS);                             // the end of the show; returns the log's last line
 //
 // observation: {timeS, tier: "calm" | "groove" | "peak", beat, bar, phrase, section: true in the row in which it
@@ -404,6 +405,7 @@ export class Selector {
   #screen = null;
   #picks = 0;
   #skip = false;
+  #failed = false;
   #tier = "groove";
   #nowS = null;
   #offsetS = 0;
@@ -459,6 +461,15 @@ export class Selector {
     return { kind: "act", timeS: nowS, act, presetId: this.#library.ids[screen.preset] };
   }
 
+  /** What was picked cannot be shown: it leaves, is never picked again, and the next step picks at once. */
+  fail(timeS, error) {
+    const nowS = this.#advance(finite(timeS));
+    if (!this.#screen) return null;
+    this.#stock.ban(this.#screen.preset);
+    this.#failed = true;
+    return { ...this.#leave(nowS, "failed"), error };
+  }
+
   /** Ends the show: what is on screen leaves. */
   finish(timeS) {
     const nowS = this.#advance(finite(timeS));
@@ -478,7 +489,7 @@ export class Selector {
 
   #reason(music, nowS) {
     const screen = this.#screen;
-    if (!screen) return "start";
+    if (!screen) return this.#failed ? "failed" : "start";
     screen.section ||= music.section;
     if (this.#skip) return "skip";
     if (screen.heldSinceS !== null) return null;
@@ -517,6 +528,7 @@ export class Selector {
       indexHash: this.#indexHash,
     };
     this.#stock.take(preset);
+    this.#failed = false;
     this.#rules.note(cluster);
     this.#screen = {
       preset,
