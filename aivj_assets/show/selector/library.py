@@ -12,7 +12,7 @@ from aivj_assets.contracts.style import ENERGIES, Energy, StyleIndex
 class PresetLibrary:
     """The entries of a style index that the app accepts, sorted by presetId; a number stands for each of them.
 
-    An entry without presetId, authorKey or a legal energy is left out, of two with one presetId the first counts.
+    An entry without presetId, authorKey or a legal energy is left out; of two with one presetId the first counts.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class PresetLibrary:
         for preset_id, cluster, energy in entries:
             known.setdefault(preset_id, (cluster, energy))
         # As JavaScript sorts: by UTF-16 units.
-        self.ids: list[str] = sorted(known, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        self.ids: list[str] = sorted(known, key=lambda name: name.encode("utf-16-be"))
         self.clusters: list[str] = [known[name][0] for name in self.ids]
         self.energies: list[Energy] = [known[name][1] for name in self.ids]
         self.numbers: dict[str, int] = {name: number for number, name in enumerate(self.ids)}
@@ -69,5 +69,13 @@ def _legal_entries(listed: list[Any]) -> Iterable[tuple[str, str, Energy]]:
         preset_id, cluster, energy = entry.get("presetId"), entry.get("authorKey"), entry.get("energy")
         if not (isinstance(preset_id, str) and isinstance(cluster, str) and isinstance(energy, str)):
             continue
-        if preset_id and cluster and energy in ENERGIES:
+        if _is_name(preset_id) and _is_name(cluster) and energy in ENERGIES:
             yield preset_id, cluster, energy
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is there and can be written to a file: half of a surrogate pair cannot."""
+    try:
+        return bool(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False

@@ -47,6 +47,7 @@ const SEEK_S = 1; // time that goes back by more is a seek
 const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const happened = (value) => value === true || value === 1;
+const isName = (value) => typeof value === "string" && value !== "" && !/\p{Surrogate}/u.test(value);
 const atLeast0 = (value, otherwise) => (finite(value) !== null && value >= 0 ? value : otherwise);
 
 /** The app's own one-line selection log of a pick; what is not known is left out. */
@@ -79,7 +80,7 @@ function readLibrary(index) {
   for (const entry of Array.isArray(index?.entries) ? index.entries : []) {
     if (!isObject(entry)) continue;
     const { presetId, authorKey, energy } = entry;
-    const named = typeof presetId === "string" && typeof authorKey === "string" && presetId && authorKey;
+    const named = isName(presetId) && isName(authorKey);
     if (named && ENERGIES.includes(energy) && !known.has(presetId)) known.set(presetId, { authorKey, energy });
   }
   const ids = [...known.keys()].sort();
