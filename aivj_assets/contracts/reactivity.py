@@ -29,6 +29,8 @@ class ReactivityAudio(ContractModel):
     """Of the samples that were heard: 8 bits unsigned, 44100 samples/s, channels interleaved; hex."""
     file_sha256: str | None = None
     """Of the file that they were decoded from; None for a synthetic sound."""
+    start_s: float = Field(0, ge=0)
+    """Where in the file the excerpt begins."""
     duration_s: float = Field(gt=0)
     """How much of it was heard."""
     features: dict[str, float] | None = None

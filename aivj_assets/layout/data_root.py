@@ -233,6 +233,22 @@ class DataRoot:
         """Return `artifacts/aivj/<pack>/audio-style`: the audio -> style model, its evaluation, reactivity figures."""
         return self.artifacts_dir / check_pack_name(pack) / "audio-style"
 
+    def reactivity(self, pack: str) -> Path:
+        """Return the path of `audio-style/reactivity.json`: which presets of a sample move with the sound."""
+        return self.audio_style_dir(pack) / "reactivity.json"
+
+    def reactivity_work_dir(self, pack: str) -> Path:
+        """Return the folder of a sample's pictures; it goes when they are scored."""
+        return self.audio_style_dir(pack) / ".reactivity"
+
+    def reactivity_progress(self, pack: str) -> Path:
+        """Return the path of `.reactivity-progress.json`: how far a sample's rendering has come."""
+        return self.audio_style_dir(pack) / ".reactivity-progress.json"
+
+    def reactivity_lock(self, pack: str) -> Path:
+        """Return the path of the lock under which a pack's reactivity is measured."""
+        return self.audio_style_dir(pack) / ".reactivity.lock"
+
     def published(self, pack: str, name: str) -> Path:
         """Return the path of a published file, e.g. `aivj-style-index.v1.json`, beside the pack's manifest."""
         if not name.startswith(PUBLISHED_PREFIX):

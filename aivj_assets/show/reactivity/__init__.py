@@ -1,0 +1,1 @@
+"""Which presets move with the sound: envelopes, frame differences, and how one follows the other."""
