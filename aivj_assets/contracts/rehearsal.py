@@ -97,6 +97,8 @@ class PlayFigures(ContractModel):
     """Switches within 70 ms of a beat that a generated track was made with / switches."""
     reaction: ReactionFigures
     """To sections that were heard."""
+    due_reaction: ReactionFigures
+    """To those that were heard when the preset on screen had been there for its least time: it may leave at once."""
     true_reaction: ReactionFigures | None = None
     """To sections that a generated track was made with."""
     relaxed_picks: int = Field(ge=0)

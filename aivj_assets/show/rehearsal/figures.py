@@ -75,6 +75,7 @@ def figures_of(
         on_bar_fraction=near_fraction(switches, heard.bars_s),
         on_true_beat_fraction=None if truth is None else near_fraction(switches, truth.beats_s),
         reaction=reaction(switches, heard.sections_s),
+        due_reaction=_reaction_of(_delays_when_due(shown, heard, rules)),
         true_reaction=None if truth is None else reaction(switches, _starts(truth)),
         relaxed_picks=len(relaxed),
         relaxed_fraction=len(relaxed) / len(shown) if shown else 0.0,
@@ -123,7 +124,24 @@ def reaction(switches_s: Times, sections_s: Times) -> ReactionFigures:
     """Return how soon a switch follows each section; one that falls on it within `ON_EVENT_S` follows at once."""
     next_one = np.searchsorted(switches_s, sections_s - ON_EVENT_S)
     followed = next_one < switches_s.size
-    delays = np.maximum(0.0, switches_s[next_one[followed]] - sections_s[followed])
+    return _reaction_of(np.maximum(0.0, switches_s[next_one[followed]] - sections_s[followed]))
+
+
+def _delays_when_due(shown: Sequence[Shown], heard: Heard, rules: Rules) -> Times:
+    """Return s until the next switch after each section that found a preset whose least time was over."""
+    begins = np.array([one.time_s for one in shown])
+    delays: list[float] = []
+    for section_s in heard.sections_s.tolist():
+        on_screen_now = int(np.searchsorted(begins, section_s - 1e-6)) - 1
+        tier = heard.tier_at(section_s)
+        if not 0 <= on_screen_now < len(shown) - 1 or tier is None:
+            continue
+        if section_s - begins[on_screen_now] >= getattr(rules.selection.min_dwell_seconds, tier) - 1e-6:
+            delays.append(float(begins[on_screen_now + 1]) - section_s)
+    return np.array(delays)
+
+
+def _reaction_of(delays: Times) -> ReactionFigures:
     if not delays.size:
         return ReactionFigures(sections=0)
     return ReactionFigures(

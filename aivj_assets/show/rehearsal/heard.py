@@ -98,7 +98,10 @@ def acts_of(lines: ShowLines, end_s: float) -> Acts:
             since = line.time_s
         elif isinstance(line, ActLine) and line.act == "blacklist":
             black.setdefault(line.preset_id, line.time_s)
-        elif since is not None and (isinstance(line, EndLine) or (isinstance(line, ActLine) and line.act == "release")):
+        elif isinstance(line, EndLine) and line.ended_by == "failed":
+            # What could not be shown is not to be tried again.
+            black.setdefault(line.preset_id, line.time_s)
+        if since is not None and (isinstance(line, EndLine) or (isinstance(line, ActLine) and line.act == "release")):
             held.append((since, line.time_s))
             since = None
     if since is not None:
