@@ -1,0 +1,221 @@
+// Two stages, one over the other: the preset on screen goes on until the next one is compiled, then they crossfade.
+//
+// Belongs here: the stages' frames and ports, loading, fading, what became of a stage that hangs. Does not belong here:
+// which preset and when. What a stage says is checked: a preset's code may have got hold of its port.
+
+const STAGE = "/stage.html";
+const BOOT_LIMIT_MS = 60_000;
+const LOAD_LIMIT_MS = 20_000;
+const SILENT_LIMIT_MS = 8_000;
+const CODES = /^[a-z-]{1,40}$/;
+
+function isText(value, most) {
+  return typeof value === "string" && value.length <= most;
+}
+
+/** One stage: a frame without an origin. `say(deck, message)` gets its messages. */
+class Deck {
+  constructor(box, say) {
+    this.box = box;
+    this.say = say;
+    this.token = 0; // of what was asked to be loaded
+    this.state = "booting"; // booting, idle, loading, playing
+    this.since = performance.now();
+    this.heardAt = this.since;
+    this.frame = document.createElement("iframe");
+    this.frame.title = "Preset";
+    this.frame.setAttribute("sandbox", "allow-scripts");
+    this.frame.setAttribute("aria-hidden", "true");
+    this.frame.tabIndex = -1;
+    this.frame.className = "deck";
+    this.frame.src = STAGE;
+    this.onOffer = (event) => this.#adopt(event);
+    addEventListener("message", this.onOffer);
+    box.append(this.frame);
+  }
+
+  #adopt(event) {
+    if (event.source !== this.frame.contentWindow || event.data?.type !== "aivj-stage" || this.port) return;
+    [this.port] = event.ports;
+    this.problem = isText(event.data.problem, 1000) ? event.data.problem : "";
+    this.port.onmessage = ({ data }) => this.#hear(data);
+    this.state = "idle";
+    this.say(this, { type: "ready" });
+  }
+
+  #hear(data) {
+    if (data === null || typeof data !== "object" || !isText(data.type, 20)) return;
+    this.heardAt = performance.now();
+    this.say(this, data);
+  }
+
+  load(token, text, width, height) {
+    this.token = token;
+    this.state = "loading";
+    this.since = this.heardAt = performance.now();
+    this.port.postMessage({ type: "load", token, text, width, height });
+  }
+
+  clear() {
+    if (this.state === "idle" || this.state === "booting") return;
+    this.token = 0;
+    this.state = "idle";
+    this.port.postMessage({ type: "clear" });
+  }
+
+  sound(sound) {
+    if (this.state === "playing" || this.state === "loading") this.port.postMessage({ type: "sound", sound });
+  }
+
+  remove() {
+    removeEventListener("message", this.onOffer);
+    this.port?.close();
+    this.frame.remove();
+  }
+}
+
+/**
+ * The decks of a show. `events`: `loaded({number, loadMs})`, `failed({number, code, text})`, `frames({fps, longestMs})`,
+ * `ready()`, `broken(text)` when the browser cannot draw at all.
+ */
+export class Decks {
+  constructor(box, events) {
+    this.box = box;
+    this.events = events;
+    this.deckOf = [this.#make(), null]; // the second boots when the first has: the first pick waits for one only
+    this.top = null; // the deck on screen
+    this.wanted = null; // {number, text, fadeMs}: what is to be on screen, until it is
+    this.scale = 1;
+    this.tokens = 0;
+    this.watch = setInterval(() => this.#watch(), 500);
+  }
+
+  #make() {
+    return new Deck(this.box, (deck, message) => this.#hear(deck, message));
+  }
+
+  /** Brings a preset on screen as soon as it is compiled; `number` tells which in the events. */
+  show(number, text, fadeMs) {
+    this.wanted = { number, text, fadeMs };
+    this.#load();
+  }
+
+  /** The deck that may load now: the one that is not on screen, its fade cut short where it still goes on. */
+  #free() {
+    return this.deckOf.find((deck) => deck && deck !== this.top && deck.state !== "booting");
+  }
+
+  #load() {
+    const deck = this.#free();
+    if (!deck || !this.wanted) return;
+    this.tokens += 1;
+    this.wanted.token = this.tokens;
+    deck.frame.classList.remove("on", "leaving");
+    const ratio = Math.min(devicePixelRatio || 1, 2) * this.scale;
+    const size = (length) => Math.max(64, Math.min(2560, Math.round((length * ratio) / 2) * 2));
+    deck.load(this.tokens, this.wanted.text, size(this.box.clientWidth), size(this.box.clientHeight));
+  }
+
+  #hear(deck, message) {
+    if (message.type === "ready") {
+      if (deck.problem) this.events.broken(deck.problem);
+      this.events.ready();
+      if (!this.deckOf[1]) this.deckOf[1] = this.#make();
+      if (this.wanted && !this.deckOf.some((one) => one?.state === "loading")) this.#load();
+      return;
+    }
+    if (message.type === "cleared") {
+      if (Array.isArray(message.tampered) && message.tampered.length > 0) this.#replace(deck);
+      return;
+    }
+    if (message.token !== deck.token) return;
+    if (message.type === "loaded" && deck.state === "loading") this.#bring(deck, message);
+    else if (message.type === "failed") {
+      const text = isText(message.text, 2000) ? message.text : "";
+      this.#fail(deck, CODES.test(message.code) ? message.code : "probe-error", text, message.tampered);
+    } else if (message.type === "frames" && deck === this.top) this.#count(message);
+  }
+
+  #bring(deck, { loadMs }) {
+    deck.state = "playing";
+    const { number, fadeMs } = this.wanted;
+    this.wanted = null;
+    const old = this.top;
+    this.top = deck;
+    this.number = number;
+    deck.frame.style.transitionDuration = `${fadeMs}ms`;
+    deck.frame.style.zIndex = 2;
+    deck.frame.classList.add("on");
+    if (old) {
+      old.frame.style.zIndex = 1;
+      old.frame.classList.add("leaving");
+      const token = old.token;
+      setTimeout(() => {
+        if (old.token === token && old !== this.top) {
+          old.frame.classList.remove("on", "leaving");
+          old.clear();
+        }
+      }, fadeMs + 50);
+    }
+    this.events.loaded({ number, loadMs: Number(loadMs) || 0 });
+  }
+
+  #fail(deck, code, text, tampered, hung = false) {
+    const isWanted = this.wanted !== null && deck.token === this.wanted.token;
+    const number = isWanted ? this.wanted.number : deck === this.top ? this.number : null;
+    deck.state = "idle";
+    deck.token = 0;
+    deck.frame.classList.remove("on", "leaving");
+    if (isWanted) this.wanted = null;
+    if (deck === this.top) this.top = null;
+    if (hung || (Array.isArray(tampered) && tampered.length > 0)) this.#replace(deck);
+    // One that fades out already is not missed by anybody.
+    if (number !== null) this.events.failed({ number, code, text });
+  }
+
+  #replace(deck) {
+    deck.remove();
+    const at = this.deckOf.indexOf(deck);
+    if (at >= 0) this.deckOf[at] = this.#make();
+    if (deck === this.top) this.top = null;
+  }
+
+  /** Smaller pictures where the machine does not keep up, larger ones again where it has room; from the next load on. */
+  #count({ frames, spanMs, longestMs }) {
+    const fps = (1000 * frames) / spanMs;
+    if (!(fps >= 0 && fps < 1000)) return;
+    if (fps < 24) this.scale = Math.max(0.25, this.scale * 0.9);
+    else if (fps > 50) this.scale = Math.min(1, this.scale * 1.02);
+    this.events.frames({ fps, longestMs: Number(longestMs) || 0 });
+  }
+
+  #watch() {
+    const at = performance.now();
+    for (const deck of this.deckOf) {
+      if (!deck) continue;
+      if (document.hidden) deck.heardAt = deck.since = at; // nothing is drawn, so nothing is heard
+      const over =
+        (deck.state === "booting" && at - deck.since > BOOT_LIMIT_MS) ||
+        (deck.state === "loading" && at - deck.since > LOAD_LIMIT_MS) ||
+        (deck.state === "playing" && at - deck.heardAt > SILENT_LIMIT_MS);
+      if (!over) continue;
+      if (deck.state === "booting") this.#replace(deck);
+      else this.#fail(deck, "watchdog", `nothing was heard of it for ${Math.round((at - deck.heardAt) / 1000)} s`, [], true);
+    }
+  }
+
+  /** Hands the sound of now to the presets that are drawn. */
+  sound(sound) {
+    for (const deck of this.deckOf) deck?.sound(sound);
+  }
+
+  /** Takes everything off the screen. */
+  clear() {
+    this.wanted = null;
+    this.top = null;
+    for (const deck of this.deckOf) {
+      deck?.frame.classList.remove("on", "leaving");
+      deck?.clear();
+    }
+  }
+}

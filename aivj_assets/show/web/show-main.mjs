@@ -1,0 +1,415 @@
+// The show page: music in, picks by the selector, pictures by the stages, every line into the log.
+
+import { Decks } from "./show-decks.mjs";
+import { installControls } from "./show-keys.mjs";
+import { ShowLog } from "./show-log.mjs";
+import { notice } from "./show-notices.mjs";
+import { Overlay } from "./show-overlay.mjs";
+import { Player } from "./show-player.mjs";
+import { Session } from "./show-session.mjs";
+import { Store } from "./show-store.mjs";
+import { Timeline, readParts } from "./show-timeline.mjs";
+import { shortName } from "./show-words.mjs";
+
+const TICK_MS = 50;
+const PANEL_EVERY_MS = 60;
+const IDLE_MS = 3000;
+const RETRY_MS = 2000;
+const FADE_MS = { start: 400, skip: 500, section: 500, failed: 500, tier: 900 };
+const USUAL_FADE_MS = 1800;
+const MOST_FAILURES = 8; // in a row: then it is not the presets
+const byId = (id) => document.getElementById(id);
+
+class Show {
+  constructor(pack) {
+    this.pack = pack;
+    this.store = new Store(pack.pack);
+    this.player = new Player(byId("music"));
+    this.overlay = new Overlay(pack);
+    this.labels = new Map();
+    this.session = null;
+    this.track = null; // {name, facts, timeline}
+    this.model = null; // features → {cluster: probability}
+    this.isModelOn = false;
+    this.failures = 0;
+    this.opened = 0;
+    this.decks = new Decks(byId("screen"), {
+      ready: () => {},
+      broken: (text) => notice(`This browser cannot draw presets: ${text}`, { isProblem: true, stays: true }),
+      loaded: () => {
+        this.failures = 0;
+      },
+      failed: ({ number, code, text }) => this.passOver(number, `${code}${text ? `: ${text}` : ""}`),
+      frames: ({ fps }) => this.overlay.showDrawing(fps),
+    });
+    this.#listen();
+  }
+
+  get audio() {
+    return this.player.audio;
+  }
+
+  /** Loads the audio -> style model's few lines, where the pack has a model. */
+  async useModel() {
+    if (!this.pack.model) return;
+    try {
+      const { styleProbabilities } = await import("./aivj-audio-style.mjs");
+      this.model = (features) => styleProbabilities(this.pack.model, features);
+      this.isModelOn = true;
+    } catch (error) {
+      notice(`The audio → style model cannot be used: ${error.message}`, { isProblem: true });
+    }
+  }
+
+  // Music
+
+  /** Opens a file, or the track that the command named; music plays at once, presets come as soon as it is heard. */
+  async open(source) {
+    const { name, size } = source instanceof File ? source : { name: source.name, size: 0 };
+    if (size > this.pack.maxAudioBytes) {
+      this.refuse(`${name} is larger than ${this.pack.maxAudioBytes >> 30} GiB.`);
+      return;
+    }
+    this.end();
+    this.hearing?.abort();
+    this.hearing = new AbortController();
+    this.opened += 1;
+    const turn = this.opened;
+    this.track = { name, facts: null, timeline: null };
+    byId("start").hidden = true;
+    byId("start-problem").hidden = true;
+    this.showPanel(true);
+    byId("track-name").textContent = name;
+    byId("listening").textContent = "listening …";
+    this.overlay.showNothing("Listening …");
+    this.player.open(source instanceof File ? source : source.url);
+    this.play();
+    try {
+      await this.#hear(source, turn);
+    } catch (error) {
+      if (turn === this.opened) this.refuse(error.message);
+    }
+  }
+
+  async #hear(source, turn) {
+    const isFile = source instanceof File;
+    const address = isFile ? `/api/track?name=${encodeURIComponent(source.name)}` : "/api/track/given";
+    const { signal } = this.hearing;
+    const response = await fetch(address, { method: "POST", body: isFile ? source : "", signal });
+    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? "the server did not take the file");
+    await readParts(response, (part) => {
+      if (turn === this.opened) this.#takePart(part);
+    });
+  }
+
+  #takePart(part) {
+    const { track } = this;
+    if (part.error) {
+      if (!this.session) throw new Error(part.error);
+      notice(part.error, { isProblem: true });
+    }
+    if (part.track) {
+      track.facts = part.track;
+      track.timeline = new Timeline(part);
+      for (const warning of part.track.warnings ?? []) notice(warning);
+    } else if (part.tiers) {
+      track.timeline.append(part);
+      if (!this.session) this.begin();
+    }
+    if (part.done || part.error) {
+      track.timeline.done = true;
+      byId("listening").textContent = "";
+    }
+  }
+
+  /** The music cannot be used: says so and offers to choose another. */
+  refuse(text) {
+    this.opened += 1;
+    this.end();
+    this.audio.pause();
+    this.track = null;
+    this.decks.clear();
+    this.showPanel(false);
+    byId("start").hidden = false;
+    byId("start-problem").textContent = text;
+    byId("start-problem").hidden = false;
+  }
+
+  async play() {
+    if (!this.track) return;
+    if (this.session?.over) this.begin();
+    try {
+      if (!(await this.player.play())) notice("The browser wants a key or a click first: press Space.");
+    } catch (error) {
+      if (this.track) this.refuse(`The browser cannot play ${this.track.name} (${error.message}).`);
+    }
+  }
+
+  togglePlay() {
+    if (this.audio.paused) this.play();
+    else this.audio.pause();
+  }
+
+  // The show
+
+  /** Begins a show, with a log of its own, where the track is now. */
+  begin() {
+    const { pack, track } = this;
+    const seed = pack.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
+    const hasModel = this.model !== null && this.isModelOn;
+    const line = {
+      kind: "session",
+      version: "v0",
+      source: "show",
+      startedAt: new Date().toISOString(),
+      pack: pack.pack,
+      indexHash: pack.indexHash,
+      seed,
+      track: track.facts,
+      ...(hasModel ? { modelHash: pack.modelHash } : {}),
+    };
+    this.failures = 0;
+    this.log = new ShowLog(line, (text) => notice(text, { isProblem: true, stays: true }));
+    this.session = new Session({
+      pack,
+      seed,
+      timeline: track.timeline,
+      store: this.store,
+      log: this.log,
+      probabilities: hasModel ? this.model : () => null,
+      events: { picked: (pick) => this.#picked(pick), ended: () => {} },
+    });
+    if (this.session.problem) this.#nothingLeft();
+  }
+
+  end() {
+    this.session?.finish();
+    this.session = null;
+  }
+
+  #nothingLeft() {
+    this.decks.clear();
+    this.overlay.showNothing(this.session.problem);
+  }
+
+  async #picked(pick) {
+    const { session } = this;
+    this.overlay.showPick(pick, this.labels.get(pick.presetId));
+    const isWanted = () => session === this.session && session.pick?.number === pick.number;
+    while (isWanted()) {
+      try {
+        const response = await fetch(`/api/preset?id=${encodeURIComponent(pick.presetId)}`);
+        const { text, label, error } = await response.json();
+        if (!isWanted()) return;
+        if (!response.ok) {
+          this.passOver(pick.number, error);
+          return;
+        }
+        this.labels.set(pick.presetId, label);
+        this.overlay.showPick(pick, label);
+        this.decks.show(pick.number, text, FADE_MS[pick.reason] ?? USUAL_FADE_MS);
+        return;
+      } catch {
+        notice("The server does not answer: is aivj show still running?", { isProblem: true });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  /** A preset cannot be shown: the next one, and a word about it. */
+  passOver(number, why) {
+    const { session } = this;
+    const presetId = session?.pick?.presetId;
+    if (!session?.fail(number, why.slice(0, 300))) return;
+    const name = this.labels.get(presetId) ?? shortName(presetId, this.pack.pack);
+    notice(`Passed over ${name}: ${why.split("\n")[0].slice(0, 120)}`, { isProblem: true });
+    this.failures += 1;
+    if (this.failures < MOST_FAILURES) session.pickNow();
+    else {
+      session.waits = true;
+      const text = `${this.failures} presets in a row could not be shown. Skip tries the next one.`;
+      notice(text, { isProblem: true, stays: true });
+    }
+    if (session.problem) this.#nothingLeft();
+  }
+
+  act(name) {
+    const { session } = this;
+    if (!session) return;
+    if (name === "skip" && session.waits) {
+      session.waits = false;
+      session.jump(); // what was not heard meanwhile stays unheard
+      this.failures = 0;
+      session.pickNow();
+      return;
+    }
+    const act = session.act(name);
+    if (act === "skip" || act === "blacklist") session.pickNow();
+    if (act === "blacklist") notice("Never shown again in this browser. The keys' window takes it back.");
+    if (session.problem && !session.pick) this.#nothingLeft();
+    this.controls.refresh();
+  }
+
+  toggleModel() {
+    if (!this.model) return;
+    this.isModelOn = !this.isModelOn;
+    notice(this.isModelOn ? "The audio → style model takes part." : "The rule picks alone.");
+    if (!this.session || this.session.over) return;
+    // A log tells once whether the model took part.
+    this.end();
+    this.begin();
+  }
+
+  // The page
+
+  showPanel(isShown) {
+    byId("panel").hidden = !isShown;
+    byId("show-panel").hidden = isShown || !this.track;
+  }
+
+  fullscreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else document.documentElement.requestFullscreen().catch(() => notice("The browser does not allow full screen here."));
+  }
+
+  chooseFile() {
+    byId("file").click();
+  }
+
+  showKeys() {
+    const count = this.store.ids("blacklist").length;
+    byId("forget").hidden = count === 0;
+    const what = count === 1 ? "the blacklisted preset" : `all ${count} blacklisted presets`;
+    byId("forget").textContent = `Show ${what} again, from the next show on`;
+    byId("keys").showModal();
+    byId("keys").querySelector("[type=submit]").focus();
+  }
+
+  #listen() {
+    const { audio } = this;
+    audio.addEventListener("seeked", () => this.session?.jump());
+    audio.addEventListener("ended", () => {
+      this.session?.finish();
+      notice("The music has ended.");
+    });
+    audio.addEventListener("error", () => {
+      if (this.track) this.refuse(`The browser cannot play ${this.track.name}: choose a wav, flac, ogg or mp3 file.`);
+    });
+    for (const event of ["play", "pause", "ended"]) audio.addEventListener(event, () => this.controls.refresh());
+    byId("seek").addEventListener("input", ({ target }) => {
+      audio.currentTime = Number(target.value);
+    });
+    byId("forget").addEventListener("click", () => {
+      this.store.clear("blacklist");
+      byId("forget").hidden = true;
+    });
+    byId("show-panel").addEventListener("click", () => this.showPanel(true));
+    addEventListener("pagehide", () => {
+      this.session?.finish();
+      this.log?.sendLast();
+    });
+    // Back from the browser's memory of closed pages: that show is over.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+    setInterval(() => this.#tick(), TICK_MS);
+    let drawnAt = 0;
+    const frame = (at) => {
+      const sound = this.player.sound();
+      if (sound) this.decks.sound(sound);
+      if (at - drawnAt >= PANEL_EVERY_MS && !byId("panel").hidden) {
+        drawnAt = at;
+        this.overlay.update(this.session, audio.currentTime, audio.duration || 0);
+      }
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  #tick() {
+    const { audio, session } = this;
+    if (!session || audio.paused || audio.seeking) return;
+    session.advance(audio.currentTime);
+    if (!session.pick && session.problem) this.overlay.showNothing(session.problem);
+  }
+}
+
+function controlsOf(show) {
+  const isFavourite = () => Boolean(show.session?.pick && show.store.has("favourites", show.session.pick.presetId));
+  return installControls([
+    { name: "play", keys: [" "], shown: ["Space"], words: "Play or pause", button: () => (show.audio.paused ? "Play" : "Pause"), run: () => show.togglePlay() },
+    { name: "skip", keys: ["s", "ArrowRight"], shown: ["S", "→"], words: "Skip this preset", button: "Skip", run: () => show.act("skip") },
+    { name: "favourite", keys: ["f"], shown: ["F"], words: "Favourite, or no longer", button: "Favourite", pressed: isFavourite, run: () => show.act("favourite") },
+    { name: "hold", keys: ["h"], shown: ["H"], words: "Hold it on screen, or release it", button: "Hold", pressed: () => Boolean(show.session?.held), run: () => show.act("hold") },
+    { name: "blacklist", keys: ["b"], shown: ["B"], words: "Never show this preset again", button: "Never again", run: () => show.act("blacklist") },
+    { name: "model", keys: ["m"], shown: ["M"], words: "Audio → style model on or off (where the pack has one)", button: "Model", isOffered: () => show.model !== null, pressed: () => show.isModelOn, run: () => show.toggleModel() },
+    { name: "file", keys: ["n"], shown: ["N"], words: "Choose other music", button: "Music", run: () => show.chooseFile() },
+    { name: "panel", keys: ["o"], shown: ["O"], words: "Hide or show the panel", button: "Hide panel", run: () => show.track && show.showPanel(byId("panel").hidden) },
+    { name: "fullscreen", keys: ["l"], shown: ["L"], words: "Full screen", button: "Full screen", run: () => show.fullscreen() },
+    { name: "keys", keys: ["?"], shown: ["?"], words: "This list", button: "Keys", run: () => show.showKeys() },
+  ]);
+}
+
+function watchFiles(show) {
+  byId("file").disabled = false;
+  byId("file").addEventListener("change", ({ target }) => {
+    if (target.files.length) show.open(target.files[0]);
+    target.value = "";
+  });
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dropping");
+  });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    const [file] = event.dataTransfer.files;
+    if (file) show.open(file);
+  });
+}
+
+/** Without a movement the pointer and the panel's button leave the pictures alone. */
+function watchIdle() {
+  let timer = 0;
+  const wake = () => {
+    document.body.classList.remove("idle");
+    clearTimeout(timer);
+    timer = setTimeout(() => document.body.classList.toggle("idle", byId("panel").hidden), IDLE_MS);
+  };
+  for (const event of ["pointermove", "pointerdown", "keydown"]) addEventListener(event, wake);
+  wake();
+}
+
+async function start() {
+  const response = await fetch("/api/pack");
+  const pack = await response.json();
+  if (!response.ok) throw new Error(pack.error);
+  document.title = `${pack.pack} – aivj show`;
+  byId("pack-name").textContent = pack.pack;
+  const count = pack.index.entries.length;
+  const clusters = new Set(pack.index.entries.map(({ authorKey }) => authorKey)).size;
+  const presets = `${count.toLocaleString("en")} preset${count === 1 ? "" : "s"}`;
+  byId("pack-facts").textContent = `${presets} in ${clusters} style${clusters === 1 ? "" : "s"}.`;
+  const show = new Show(pack);
+  await show.useModel();
+  show.controls = controlsOf(show);
+  show.controls.refresh();
+  setInterval(() => show.controls.refresh(), 250);
+  watchFiles(show);
+  watchIdle();
+  if (pack.given) {
+    const button = byId("play-given");
+    button.textContent = `Play ${pack.given.name}`;
+    button.hidden = false;
+    byId("choose").classList.remove("main");
+    button.addEventListener("click", () => show.open(pack.given));
+    button.focus();
+  }
+}
+
+start().catch((error) => {
+  byId("pack-facts").textContent = "";
+  byId("start-problem").textContent = error.message;
+  byId("start-problem").hidden = false;
+});
