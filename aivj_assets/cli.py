@@ -35,6 +35,7 @@ from aivj_assets.cli_profile import profile
 from aivj_assets.cli_qa import qa_app
 from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
+from aivj_assets.cli_show import show
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 from aivj_assets.layout import BatchKey, web_engine_dir
 
@@ -260,6 +261,7 @@ app.command("profile")(profile)
 app.command("remedy")(remedy)
 app.command("k-report")(k_report)
 app.command("map")(style_map)
+app.command("show")(show)
 app.add_typer(pack_app, name="pack")
 app.add_typer(lineage_app, name="lineage")
 app.add_typer(qa_app, name="qa")
