@@ -17,6 +17,7 @@ from aivj_assets.contracts.profile import LineageProfile
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
+from aivj_assets.orchestration.sounds import with_kept_sound
 
 _SCALARS: dict[Any, Any] = {bool: bool, int: int, float: float, str: str}
 
@@ -66,11 +67,12 @@ def render_parameters(config: dict[str, Any]) -> RenderParameters:
 def effective_parameters(root: DataRoot, pack: str, given: Mapping[str, Any]) -> RenderParameters:
     """Return what a run renders with: what it is `given`, else the pack's settings, else what its lineage has frozen.
 
-    So a batch that says nothing is rendered as the others of its lineage are. Raises `UserError`.
+    So a batch that says nothing is rendered as the others of its lineage are. A file that is named as the sound is
+    decoded and kept. Raises `UserError`.
     """
     settings = PackSettings.of_pack(root, pack)
     frozen = frozen_settings(root, settings)
-    return render_parameters({**frozen, **_named(settings.render), **_named(given)})
+    return render_parameters(with_kept_sound(root, {**frozen, **_named(settings.render), **_named(given)}))
 
 
 def frozen_settings(root: DataRoot, settings: PackSettings) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Movement:
     """Mean |gray under a sound - gray under silence| over all pictures."""
 
 
-def movement(sounds: dict[str, Sequence[Path]], silence: Sequence[Path]) -> Movement:
+def movement(sounds: Mapping[str, Sequence[Path]], silence: Sequence[Path]) -> Movement:
     """Return the figures of one preset's captures under each sound and under silence, the same number of each."""
     quiet = read_grays(silence)
     differences: dict[str, Series] = {}
