@@ -15,13 +15,21 @@ from aivj_assets.orchestration.assets.k_report import k_report
 from aivj_assets.orchestration.assets.presets import presets
 from aivj_assets.orchestration.assets.publication import publication
 from aivj_assets.orchestration.assets.qa_samples import qa_samples
+from aivj_assets.orchestration.assets.rehearsal import rehearsal, rehearsal_clean
 from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.assets.style_map import style_map
 from aivj_assets.orchestration.automation import declarative_automation, with_conditions
 from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
-from aivj_assets.orchestration.jobs import batch_job, gate_report_job, k_report_job, publish_job, style_map_job
+from aivj_assets.orchestration.jobs import (
+    batch_job,
+    gate_report_job,
+    k_report_job,
+    publish_job,
+    rehearsal_job,
+    style_map_job,
+)
 from aivj_assets.orchestration.lineage_acts import lineage_job
 from aivj_assets.orchestration.remedies import try_remedies
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
@@ -41,6 +49,7 @@ ASSETS = [
     publication,
     k_report,
     style_map,
+    rehearsal,
     gate_report,
 ]
 
@@ -66,8 +75,8 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     }
     return dg.Definitions(
         assets=with_conditions(ASSETS),
-        asset_checks=CHECKS,
-        jobs=[batch_job, publish_job, k_report_job, style_map_job, gate_report_job, lineage_job],
+        asset_checks=[*CHECKS, rehearsal_clean],
+        jobs=[batch_job, publish_job, k_report_job, style_map_job, rehearsal_job, gate_report_job, lineage_job],
         sensors=[
             new_manifest_batches,
             publish_accepted_batches,

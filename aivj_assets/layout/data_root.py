@@ -229,6 +229,14 @@ class DataRoot:
         """Return `artifacts/aivj/<pack>/rehearsal`: the page of the last rehearsal, its log and figures."""
         return self.artifacts_dir / check_pack_name(pack) / "rehearsal"
 
+    def rehearsal_progress(self, pack: str) -> Path:
+        """Return the path of `.rehearsal-progress.json`: how far a rehearsal under way has come."""
+        return self.artifacts_dir / check_pack_name(pack) / ".rehearsal-progress.json"
+
+    def rehearsal_lock(self, pack: str) -> Path:
+        """Return the path of the lock under which a pack is rehearsed."""
+        return self.artifacts_dir / check_pack_name(pack) / ".rehearsal.lock"
+
     def audio_style_dir(self, pack: str) -> Path:
         """Return `artifacts/aivj/<pack>/audio-style`: the audio -> style model, its evaluation, reactivity figures."""
         return self.artifacts_dir / check_pack_name(pack) / "audio-style"

@@ -30,3 +30,9 @@ k_report_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("k_report"),
     description="Sweeps the number of clusters over the pack's accepted batches and writes the page; minutes.",
 )
+rehearsal_job = dg.define_asset_job(
+    "rehearsal_job",
+    # With its check.
+    selection=dg.AssetSelection.assets("rehearsal"),
+    description="Plays a track, given or generated, through the selector and judges what it picked; a page, minutes.",
+)

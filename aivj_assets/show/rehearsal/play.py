@@ -9,6 +9,8 @@ from aivj_assets.contracts.audio_timeline import AudioTimeline
 from aivj_assets.contracts.show_log import EndLine, PickLine
 
 Progress = Callable[[int, int], None]
+ClusterModel = Callable[[Mapping[str, float]], Mapping[str, float]]
+"""Window features to {cluster: probability}."""
 _TELL_EVERY_ROWS = 2_000
 
 
@@ -34,14 +36,23 @@ class Selects(Protocol):
         """End the show."""
 
 
-def play(timeline: AudioTimeline, selector: Selects, *, progress: Progress | None = None) -> list[PickLine | EndLine]:
+def play(
+    timeline: AudioTimeline,
+    selector: Selects,
+    *,
+    model: ClusterModel | None = None,
+    progress: Progress | None = None,
+) -> list[PickLine | EndLine]:
     """Return the log's lines of a whole track, without the session line. The show ends with the track.
 
-    `progress` hears (rows done, rows in all).
+    `model` says how well clusters go with what is heard. `progress` hears (rows done, rows in all).
     """
     lines: list[PickLine | EndLine] = []
     for row in range(timeline.rows):
-        step = selector.step(timeline.observation(row))
+        observation = timeline.observation(row)
+        if model is not None:
+            observation["clusterProbabilities"] = model(observation["features"])
+        step = selector.step(observation)
         lines += [line for line in (step.end, step.pick) if line is not None]
         if progress is not None and (row % _TELL_EVERY_ROWS == 0 or row == timeline.rows - 1):
             progress(row + 1, timeline.rows)

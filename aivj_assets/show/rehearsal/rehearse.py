@@ -23,7 +23,7 @@ from aivj_assets.show.rehearsal.heard import Heard, Shown, shown_of
 from aivj_assets.show.rehearsal.judge import Rules, judge, judge_log
 from aivj_assets.show.rehearsal.page import PICTURES_NAME, PageInput, write_page
 from aivj_assets.show.rehearsal.pictures import peaks_of, write_sheets
-from aivj_assets.show.rehearsal.play import play
+from aivj_assets.show.rehearsal.play import ClusterModel, play
 from aivj_assets.show.rehearsal.video import VIDEO_NAME, find_ffmpeg, write_video
 from aivj_assets.show.selector.library import PresetLibrary
 from aivj_assets.show.selector.selector import Selector
@@ -35,8 +35,6 @@ _SHOWN_CAPTURE = 1
 
 Progress = Callable[[str, int, int], None]
 """Hears (what is done, done, all)."""
-ClusterModel = Callable[[Mapping[str, Any]], Mapping[str, float]]
-"""Window features to {cluster: probability}."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,9 @@ class Material:
     """Captures of presets."""
     motion: Mapping[str, float] = field(default_factory=dict)
     quality_tiers: Mapping[str, str] = field(default_factory=dict)
+    model: ClusterModel | None = None
+    """The published audio -> style model, where there is one."""
+    model_hash: str | None = None
 
     @property
     def library(self) -> dict[str, StyleEntry]:
@@ -72,6 +73,8 @@ class Performance:
     track: Track
     timeline: AudioTimeline
     truth: Truth | None = None
+    prepared_in_s: float = 0.0
+    """How long it took to read or generate the track and to hear it."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ def rehearse(material: Material, performance: Performance, *, seed: int, progres
     )
     if selector.problem is not None:
         raise UserError(f"Pack '{material.pack}': {selector.problem}")
-    log = play(timeline, selector, progress=lambda done, total: tell("picks", done, total))
+    log = play(timeline, selector, model=material.model, progress=lambda done, total: tell("picks", done, total))
     session = SessionLine(
         source="rehearsal", started_at=utc_now(), pack=material.pack, index_hash=material.index_hash, seed=seed,
-        track=timeline.track,
+        track=timeline.track, model_hash=material.model_hash,
     )  # fmt: skip
     heard, rules = Heard.of(timeline), Rules(library, material.selection, material.blacklist)
     ours = shown_of(log)
@@ -121,6 +124,7 @@ def rehearse(material: Material, performance: Performance, *, seed: int, progres
         generated_at=utc_now(),
         pack=material.pack,
         index_hash=material.index_hash,
+        model_hash=material.model_hash,
         presets=len(library),
         clusters=len({entry.author_key for entry in library.values()}),
         seed=seed,
@@ -134,7 +138,7 @@ def rehearse(material: Material, performance: Performance, *, seed: int, progres
             for name, play_shown in shown.items()
         ],
         violations=broken["selector"],
-        duration_s=round(time.monotonic() - started, 3),
+        duration_s=round(performance.prepared_in_s + time.monotonic() - started, 3),
     )
     return Played(rehearsal, [session, *log], shown, heard)
 
