@@ -33,6 +33,7 @@ from aivj_assets.cli_options import (
 from aivj_assets.cli_pack import pack_split
 from aivj_assets.cli_profile import profile
 from aivj_assets.cli_qa import qa_app
+from aivj_assets.cli_reactivity import reactivity
 from aivj_assets.cli_rehearse import rehearse
 from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
@@ -262,6 +263,7 @@ app.command("profile")(profile)
 app.command("remedy")(remedy)
 app.command("k-report")(k_report)
 app.command("map")(style_map)
+app.command("reactivity")(reactivity)
 app.command("rehearse")(rehearse)
 app.command("show")(show)
 app.add_typer(pack_app, name="pack")

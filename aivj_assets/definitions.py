@@ -15,6 +15,7 @@ from aivj_assets.orchestration.assets.k_report import k_report
 from aivj_assets.orchestration.assets.presets import presets
 from aivj_assets.orchestration.assets.publication import publication
 from aivj_assets.orchestration.assets.qa_samples import qa_samples
+from aivj_assets.orchestration.assets.reactivity import reactivity
 from aivj_assets.orchestration.assets.rehearsal import rehearsal, rehearsal_clean
 from aivj_assets.orchestration.assets.run_record import run_record
 from aivj_assets.orchestration.assets.style import style_index, style_policy
@@ -27,6 +28,7 @@ from aivj_assets.orchestration.jobs import (
     gate_report_job,
     k_report_job,
     publish_job,
+    reactivity_job,
     rehearsal_job,
     style_map_job,
 )
@@ -49,6 +51,7 @@ ASSETS = [
     publication,
     k_report,
     style_map,
+    reactivity,
     rehearsal,
     gate_report,
 ]
@@ -76,7 +79,16 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=with_conditions(ASSETS),
         asset_checks=[*CHECKS, rehearsal_clean],
-        jobs=[batch_job, publish_job, k_report_job, style_map_job, rehearsal_job, gate_report_job, lineage_job],
+        jobs=[
+            batch_job,
+            publish_job,
+            k_report_job,
+            style_map_job,
+            rehearsal_job,
+            reactivity_job,
+            gate_report_job,
+            lineage_job,
+        ],
         sensors=[
             new_manifest_batches,
             publish_accepted_batches,

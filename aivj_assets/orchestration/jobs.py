@@ -25,6 +25,11 @@ style_map_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("style_map"),
     description="Lays the pack's accepted presets out in the plane and writes qa-samples/map.html; minutes.",
 )
+reactivity_job = dg.define_asset_job(
+    "reactivity_job",
+    selection=dg.AssetSelection.assets("reactivity"),
+    description="Renders a sample under several sounds and silence: which presets move with the sound; minutes.",
+)
 k_report_job = dg.define_asset_job(
     "k_report_job",
     selection=dg.AssetSelection.assets("k_report"),
