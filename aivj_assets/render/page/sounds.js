@@ -61,12 +61,18 @@ function techno(sample, samplesPerBeat, seed, out) {
   out[1] = kick + bass + hat - spread + clap;
 }
 
+// One sound must tell nothing of another: each draws from a hash of its own.
+const PULSE_SALT = 0x2c1b3c6d;
+const BURSTS_SALT = 0x297a2d39;
+const SWEEP_SALT = 0x6a09e667;
+
 /** A number in [0, 1) that belongs to a slot of time. */
 function chance(slot, seed) {
   return hash(slot, seed) / 4294967296;
 }
 
-function pulse(sample, samplesPerBeat, seed, out) {
+function pulse(sample, samplesPerBeat, plainSeed, out) {
+  const seed = plainSeed ^ PULSE_SALT;
   const slotLength = samplesPerBeat / 2;
   const now = Math.floor(sample / slotLength);
   let sum = 0;
@@ -83,7 +89,8 @@ function pulse(sample, samplesPerBeat, seed, out) {
   out[1] = sum;
 }
 
-function bursts(sample, samplesPerBeat, seed, out) {
+function bursts(sample, samplesPerBeat, plainSeed, out) {
+  const seed = plainSeed ^ BURSTS_SALT;
   const slotLength = samplesPerBeat / 2;
   const slot = Math.floor(sample / slotLength);
   let loudness = 0;
@@ -123,7 +130,8 @@ function turnsAt(slot, slotSeconds, seed) {
   return starts[slot];
 }
 
-function sweep(sample, samplesPerBeat, seed, out) {
+function sweep(sample, samplesPerBeat, plainSeed, out) {
+  const seed = plainSeed ^ SWEEP_SALT;
   const slotLength = samplesPerBeat / 2;
   const slotSeconds = slotLength / SAMPLE_RATE;
   const slot = Math.floor(sample / slotLength);
