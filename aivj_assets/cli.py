@@ -15,6 +15,7 @@ from rich.console import Console
 
 from aivj_assets.cli_adopt import adopt
 from aivj_assets.cli_bench import bench_app
+from aivj_assets.cli_bench_scale import bench_scale
 from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_duplicates import bench_duplicates
 from aivj_assets.cli_embed import cache_app
@@ -258,6 +259,7 @@ app.command("similar")(similar)
 bench_app.command("growth")(growth)
 bench_app.command("duplicates")(bench_duplicates)
 bench_app.command("map")(bench_map)
+bench_app.command("scale")(bench_scale)
 app.command("adopt")(adopt)
 app.command("profile")(profile)
 app.command("remedy")(remedy)
