@@ -206,7 +206,7 @@ class Painter {
     const c = this.context, view = this.view, high = lane.height - 14, wide = (high * 16) / 9;
     let free = -1e9;
     for (let i = Math.max(0, pickAt(view.from)); i < facts.picks.length && facts.picks[i].t <= view.to; i++) {
-      const pick = facts.picks[i], x = view.x(pick.t), until = view.x(pick.until), kept = state.at === i;
+      const pick = facts.picks[i], x = view.x(pick.t), until = view.x(pick.until), kept = state.kept && state.at === i;
       c.fillStyle = pick.relaxed.length ? this.colours.bad : kept ? this.colours.ink : this.colours[TIERS[pick.energy]];
       c.fillRect(x, lane.top, kept ? 2 : 1.2, lane.height - 6);
       if (x < free && !kept) continue;
@@ -233,11 +233,13 @@ class Painter {
   sectionsHeard(lanes) {
     const c = this.context, view = this.view, bottom = lanes.find((lane) => lane.name === "heard"), top = lanes[0].height;
     c.fillStyle = this.colours.ink;
+    c.globalAlpha = view.span > 900 ? 0.45 : 1;
     for (let i = rowAt(view.from); i <= rowAt(view.to); i++) {
       if (!(ROW.marks[i] & SECTION)) continue;
       const x = Math.round(view.x(timeOf(i)));
       for (let y = top; y < bottom.top + bottom.height; y += 5) c.fillRect(x, y, 1.5, 2);
     }
+    c.globalAlpha = 1;
   }
 
   chosen(state, lanes, height) {
