@@ -35,7 +35,7 @@ from aivj_assets.orchestration.guard import (
     materialization_record,
     one_look,
 )
-from aivj_assets.orchestration.jobs import k_report_job, publish_job
+from aivj_assets.orchestration.jobs import PACK_JOBS
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets.orchestration.lineage_store import lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
@@ -89,7 +89,7 @@ def gate_report(instance: dg.DagsterInstance, root: DataRoot, ui_url: str | None
 
 def is_run_of_batch(run: dg.DagsterRun) -> bool:
     """Whether a run made stages of a batch: a pack's publication and k report have partitions of the same names."""
-    if "dagster/partition" not in run.tags or run.job_name in {publish_job.name, k_report_job.name}:
+    if "dagster/partition" not in run.tags or run.job_name in PACK_JOBS:
         return False
     return not run.asset_selection or any(key.to_user_string() in STAGES for key in run.asset_selection)
 

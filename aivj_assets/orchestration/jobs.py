@@ -41,3 +41,6 @@ rehearsal_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("rehearsal"),
     description="Plays a track, given or generated, through the selector and judges what it picked; a page, minutes.",
 )
+
+PACK_JOBS = frozenset(job.name for job in (publish_job, style_map_job, reactivity_job, k_report_job, rehearsal_job))
+"""Jobs over packs: a pack that is not split has the name of its batch, and their runs make nothing of a batch."""

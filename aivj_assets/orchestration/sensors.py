@@ -15,7 +15,7 @@ from aivj_assets.orchestration.assets.publication import unfinished_batches
 from aivj_assets.orchestration.automation import PRIORITY_TAG, STARTED, automation_is_on
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import MANIFEST_TAG, PROCESS_TAG, report_dead_runs
-from aivj_assets.orchestration.jobs import batch_job, k_report_job, publish_job
+from aivj_assets.orchestration.jobs import PACK_JOBS, batch_job, publish_job
 from aivj_assets.orchestration.lineage_acts import has_accepted_batch, lineage_job, packs_of_act
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.requires import waiting_for
@@ -228,7 +228,7 @@ def _why_not_ours(context: dg.RunStatusSensorContext) -> str | None:
     run = context.dagster_run
     selected = run.asset_selection or ()
     of_packs = bool(selected) and not any(key.to_user_string() in STAGES for key in selected)
-    if of_packs or run.job_name in {publish_job.name, k_report_job.name}:
+    if of_packs or run.job_name in PACK_JOBS:
         return "the run made no batch"
     if PROCESS_TAG in run.tags:
         return "the command line publishes what it has run"

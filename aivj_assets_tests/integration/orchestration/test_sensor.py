@@ -267,6 +267,7 @@ def test_what_is_not_accepted_or_published_by_others_asks_for_nothing(
         finished_run(instance, "batch_job", **of_batch, **process_tags()),
         finished_run(instance, "publish_job", **{"dagster/partition": "big"}),
         finished_run(instance, "k_report_job", **{"dagster/partition": "big"}),
+        finished_run(instance, "reactivity_job", **{"dagster/partition": "big"}),
         finished_run(instance, "other"),
     ):
         assert isinstance(asked_of(instance, root, result), dg.SkipReason)
