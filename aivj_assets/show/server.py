@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
-from aivj_assets.show.live.access import HOST, api_refusal, host_refusal
+from aivj_assets.show.live.access import HOST, api_refusal, is_known_host
 from aivj_assets.show.live.hear import heard
 from aivj_assets.show.live.logs import MAX_LINES_BYTES, ShowLogs
 from aivj_assets.show.live.pack import ShowPack
@@ -90,14 +90,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer with a file or with what the page asks."""
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
-        refusal = host_refusal(self.headers, self.show.server_port)
         asks: Mapping[str, Callable[[], None]] = {
             "/api/pack": self._send_pack,
             "/api/preset": lambda: self._send_preset(_one(query, "id")),
             "/audio/given": self._send_audio,
         }
-        if refusal is None and path in asks:
-            refusal = api_refusal(self.headers, self.show.server_port, changes=False)
+        refusal = api_refusal(self.headers, self.show.server_port, changes=False) if path in asks else None
         if refusal is not None:
             self._json(HTTPStatus.FORBIDDEN, {"error": refusal})
         elif path in asks:
@@ -109,8 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Take music or lines of the log, from the show's page only."""
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
-        port = self.show.server_port
-        refusal = host_refusal(self.headers, port) or api_refusal(self.headers, port, changes=True)
+        refusal = api_refusal(self.headers, self.show.server_port, changes=True)
         if refusal is not None:
             self._json(HTTPStatus.FORBIDDEN, {"error": refusal})
         elif path == "/api/track":
@@ -133,7 +130,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
     def _send_static(self, path: str) -> None:
-        found = self.show.files.find(path)
+        host = self.headers.get("Host", "")
+        if not is_known_host(host, self.show.server_port):
+            self._json(HTTPStatus.FORBIDDEN, {"error": f"This server answers at {self.show.url} only."})
+            return
+        found = self.show.files.find(path, host)
         if found is None:
             self._json(HTTPStatus.NOT_FOUND, {"error": "There is nothing here."})
             return

@@ -3,14 +3,21 @@
 A foreign page can have its own name lead to 127.0.0.1 (DNS rebinding): it then asks under that name, which is refused.
 A foreign page can send forms and requests to 127.0.0.1 without reading answers: they tell their origin, which is
 refused. A preset's code runs in a document without an origin and gets no further than files that hold nothing secret.
+
+Stages have host names of their own, `stage-1.localhost`, which browsers lead to this machine themselves: each then runs
+in a process of its own, and one that hangs stops neither the page nor the other stage. Under these names there are
+plain files only.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
+STAGE_HOSTS = "*.localhost"
+_STAGE_NAME = re.compile(r"stage-[0-9]{1,6}\.localhost")
 
 
 class Headers(Protocol):
@@ -21,14 +28,14 @@ class Headers(Protocol):
 
 
 def own_hosts(port: int) -> tuple[str, ...]:
-    """Return what the `Host` header may say."""
+    """Return what the `Host` header of the page's own requests says."""
     return tuple(f"{name}:{port}" for name in NAMES)
 
 
-def host_refusal(headers: Headers, port: int) -> str | None:
-    """Return why a request is refused for the name it was asked under, None when it is ours."""
-    host = headers.get("Host")
-    return None if host in own_hosts(port) else f"This server answers as {own_hosts(port)[0]} only."
+def is_known_host(host: str, port: int) -> bool:
+    """Whether `host`, of a `Host` header, is the server itself or one of its stages."""
+    name, _, told = host.rpartition(":")
+    return host in own_hosts(port) or (told == str(port) and _STAGE_NAME.fullmatch(name) is not None)
 
 
 def api_refusal(headers: Headers, port: int, *, changes: bool) -> str | None:
@@ -36,6 +43,8 @@ def api_refusal(headers: Headers, port: int, *, changes: bool) -> str | None:
 
     `changes`: a POST, which browsers always send with its origin.
     """
+    if headers.get("Host") not in own_hosts(port):
+        return f"This server answers as {own_hosts(port)[0]} only."
     site = headers.get("Sec-Fetch-Site")
     origin = headers.get("Origin")
     foreign = site not in {None, "same-origin", "none"} or (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from aivj_assets.show.live.access import own_hosts
+from aivj_assets.show.live.access import STAGE_HOSTS, own_hosts
 
 WEB_DIR = Path(__file__).parents[1] / "web"
 PAGE_FILE, STAGE_FILE = "show.html", "stage.html"
@@ -44,12 +44,15 @@ class StaticFiles:
     """The web engine's packages, under `/node_modules/`."""
     port: int
 
-    def find(self, url_path: str) -> Served | None:
-        """Return the file of an address's path, unquoted; None where there is none or where it leaves its folder."""
-        if url_path == "/":
+    def find(self, url_path: str, host: str) -> Served | None:
+        """Return the file of an address's path, unquoted; None where there is none or where it leaves its folder.
+
+        `host` is the checked `Host` header of the request.
+        """
+        if url_path == "/" and host in own_hosts(self.port):
             return Served(WEB_DIR / PAGE_FILE, _headers(".html", self._page_policy()))
         if url_path == f"/{STAGE_FILE}":
-            return Served(WEB_DIR / STAGE_FILE, _headers(".html", self._stage_policy()))
+            return Served(WEB_DIR / STAGE_FILE, _headers(".html", self._stage_policy(host)))
         roots = {"web": WEB_DIR, "page": self.page_dir, "node_modules": self.node_modules}
         path = _file_below(url_path, roots)
         if path is None or path.suffix.lower() not in _CONTENT_TYPES or path.suffix.lower() == ".html":
@@ -57,26 +60,26 @@ class StaticFiles:
         # A document without an origin may load modules only where everybody may.
         return Served(path, {**_headers(path.suffix.lower()), "Access-Control-Allow-Origin": "*"})
 
-    def _origins(self, path: str = "") -> str:
-        return " ".join(f"http://{host}{path}" for host in own_hosts(self.port))
-
     def _page_policy(self) -> str:
+        hosts = (*own_hosts(self.port), f"{STAGE_HOSTS}:{self.port}")
+        stages = " ".join(f"http://{host}/{STAGE_FILE}" for host in hosts)
         return (
             "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; "
-            f"img-src 'self' data:; frame-src {self._origins(f'/{STAGE_FILE}')}; "
+            f"img-src 'self' data:; frame-src {stages}; "
             "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         )
 
-    def _stage_policy(self) -> str:
+    def _stage_policy(self, host: str) -> str:
         """Return the policy of a stage, where presets run: no network, no origin, no way out of its frame.
 
         Equations are compiled with `new Function` or to WebAssembly; built-in images and a parser are data: addresses.
         """
-        scripts = " ".join(self._origins(path) for path in ("/web/", "/page/", "/node_modules/"))
+        scripts = " ".join(f"http://{host}{path}" for path in ("/web/", "/page/", "/node_modules/"))
+        pages = " ".join(f"http://{own}" for own in own_hosts(self.port))
         return (
             f"sandbox allow-scripts; default-src 'none'; script-src {scripts} 'unsafe-eval' 'wasm-unsafe-eval'; "
-            f"style-src {self._origins('/web/')}; img-src data:; connect-src data:; worker-src 'none'; "
-            f"frame-src 'none'; object-src 'none'; frame-ancestors {self._origins()}; base-uri 'none'; "
+            f"style-src http://{host}/web/; img-src data:; connect-src data:; worker-src 'none'; "
+            f"frame-src 'none'; object-src 'none'; frame-ancestors {pages}; base-uri 'none'; "
             "form-action 'none'"
         )
 

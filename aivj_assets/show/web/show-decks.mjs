@@ -4,8 +4,10 @@
 // which preset and when. What a stage says is checked: a preset's code may have got hold of its port.
 
 const STAGE = "/stage.html";
+// A stage at a name of its own runs in a process of its own; the first one is at the page's, which always works.
+const NAME_LIMIT_MS = 15_000; // until then it has booted, or the browser cannot find the name
 const BOOT_LIMIT_MS = 60_000;
-const LOAD_LIMIT_MS = 20_000;
+const LOAD_LIMIT_MS = 12_000;
 const SILENT_LIMIT_MS = 8_000;
 const CODES = /^[a-z-]{1,40}$/;
 
@@ -15,8 +17,9 @@ function isText(value, most) {
 
 /** One stage: a frame without an origin. `say(deck, message)` gets its messages. */
 class Deck {
-  constructor(box, say) {
+  constructor(box, origin, say) {
     this.box = box;
+    this.isNamed = origin !== location.origin;
     this.say = say;
     this.token = 0; // of what was asked to be loaded
     this.state = "booting"; // booting, idle, loading, playing
@@ -28,7 +31,7 @@ class Deck {
     this.frame.setAttribute("aria-hidden", "true");
     this.frame.tabIndex = -1;
     this.frame.className = "deck";
-    this.frame.src = STAGE;
+    this.frame.src = `${origin}${STAGE}`;
     this.onOffer = (event) => this.#adopt(event);
     addEventListener("message", this.onOffer);
     box.append(this.frame);
@@ -82,6 +85,8 @@ export class Decks {
   constructor(box, events) {
     this.box = box;
     this.events = events;
+    this.made = 0;
+    this.hasNames = true;
     this.deckOf = [this.#make(), null]; // the second boots when the first has: the first pick waits for one only
     this.top = null; // the deck on screen
     this.wanted = null; // {number, text, fadeMs}: what is to be on screen, until it is
@@ -91,7 +96,10 @@ export class Decks {
   }
 
   #make() {
-    return new Deck(this.box, (deck, message) => this.#hear(deck, message));
+    this.made += 1;
+    const named = `http://stage-${this.made}.localhost:${location.port}`;
+    const origin = this.made > 1 && this.hasNames ? named : location.origin;
+    return new Deck(this.box, origin, (deck, message) => this.#hear(deck, message));
   }
 
   /** Brings a preset on screen as soon as it is compiled; `number` tells which in the events. */
@@ -194,13 +202,19 @@ export class Decks {
     for (const deck of this.deckOf) {
       if (!deck) continue;
       if (document.hidden) deck.heardAt = deck.since = at; // nothing is drawn, so nothing is heard
+      const bootLimitMs = deck.isNamed && this.hasNames ? NAME_LIMIT_MS : BOOT_LIMIT_MS;
       const over =
-        (deck.state === "booting" && at - deck.since > BOOT_LIMIT_MS) ||
+        (deck.state === "booting" && at - deck.since > bootLimitMs) ||
         (deck.state === "loading" && at - deck.since > LOAD_LIMIT_MS) ||
         (deck.state === "playing" && at - deck.heardAt > SILENT_LIMIT_MS);
       if (!over) continue;
-      if (deck.state === "booting") this.#replace(deck);
-      else this.#fail(deck, "watchdog", `nothing was heard of it for ${Math.round((at - deck.heardAt) / 1000)} s`, [], true);
+      if (deck.state === "booting") {
+        this.hasNames &&= !deck.isNamed;
+        this.#replace(deck);
+      } else {
+        const silentS = Math.round((at - deck.heardAt) / 1000);
+        this.#fail(deck, "watchdog", `nothing was heard of it for ${silentS} s`, [], true);
+      }
     }
   }
 
