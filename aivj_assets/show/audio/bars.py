@@ -9,6 +9,7 @@ import numpy as np
 from aivj_assets.show.audio.spectrum import Floats
 
 BEATS_A_BAR, BARS_A_PHRASE = 4, 4
+_SECTION_ACCENT = 1.5
 
 
 @dataclass
@@ -52,10 +53,14 @@ class BarCounter:
         self._bar += 1
         return True, phrase
 
-    def section(self) -> None:
-        """Count bars and phrases from two beats back: a section is noticed about a second after it began."""
-        self._accent[(self._beats - 2) % BEATS_A_BAR] += 1.0
-        self._bar = 0
+    def section(self, beats_ago: int) -> None:
+        """Take a section that began so many beats before the next beat: a bar and a phrase begin with it."""
+        first = self._beats - beats_ago
+        self._accent[first % BEATS_A_BAR] += _SECTION_ACCENT
+        self._rephase()
+        if (first - self._first) % BEATS_A_BAR == 0:
+            # Bars that began since then, so that phrases count from the section's begin.
+            self._bar = max(0, -(-beats_ago // BEATS_A_BAR))
 
     def restart(self) -> None:
         """Forget where bars begin."""

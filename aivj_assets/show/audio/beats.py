@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aivj_assets.show.audio.bars import BarCounter
-from aivj_assets.show.audio.onsets import ONSET_DELAY_S
-from aivj_assets.show.audio.spectrum import FRAMES_A_ROW, FRAMES_A_SECOND, Floats
+from aivj_assets.show.audio.onsets import ONSET_DELAY_S, RowOnsets
+from aivj_assets.show.audio.sections import NewSection
+from aivj_assets.show.audio.spectrum import FRAMES_A_ROW, FRAMES_A_SECOND
 from aivj_assets.show.audio.tempo import TempoEstimator
 
 _UPDATE_ROWS = 10
@@ -59,17 +60,18 @@ class BeatTracker:
     _odd_phase: int = 0
     _bars: BarCounter = field(default_factory=BarCounter)
 
-    def push(self, flux: Floats, low_flux: Floats, white: Floats, *, section: bool) -> RowBeats:
-        """Take a row's onset strength and whitened bands; `section` tells that a new section was just noticed."""
-        self._tempo.push(flux + _LOW_WEIGHT * low_flux)
-        self._bars.hear(float(low_flux.max()), white)
+    def push(self, onsets: RowOnsets, section: NewSection | None) -> RowBeats:
+        """Take a row's onset strength, and the section if one was just noticed."""
+        self._tempo.push(onsets.flux + _LOW_WEIGHT * onsets.low_flux)
+        self._bars.hear(float(onsets.low_flux.max()), onsets.white)
         self._rows += 1
         now = float(self._rows * FRAMES_A_ROW)
         if self._rows % _UPDATE_ROWS == 0:
             self._update(now)
-        if section:
-            self._bars.section()
         clock = self._clock
+        if section is not None and clock is not None:
+            began = now - section.rows_ago * FRAMES_A_ROW
+            self._bars.section(round((clock.next_beat - began) / clock.period))
         if clock is None:
             return RowBeats(beat=False, bar=False, phrase=False, tempo_bpm=0.0, confidence=0.0)
         beat = clock.next_beat <= now + FRAMES_A_ROW / 2

@@ -34,9 +34,6 @@ EXTRA_FEATURES: tuple[str, ...] = (
 SILENCE_DB = -75.0
 """A row whose power (constant offset removed) is below it counts as silence."""
 _DARK_HZ, _BRIGHT_HZ = 50.0, 12_000.0
-# Differences of the features that `Sections` hears which never count as new: low, mid, high share, brightness,
-# flux, low flux, level in bels.
-_SECTION_LEAST = np.array([0.05, 0.05, 0.03, 0.04, 0.01, 0.02, 0.15])
 
 
 class FeatureExtractor:
@@ -47,7 +44,7 @@ class FeatureExtractor:
         self._onsets = Onsets(self._spectrum.band_hz)
         self._loudness = LoudnessRank()
         self._beats = BeatTracker()
-        self._sections = Sections(_SECTION_LEAST)
+        self._sections = Sections()
         self._window = Window()
         hz = self._spectrum.bin_hz
         self._low, self._high = int(np.searchsorted(hz, LOW_BELOW_HZ)), int(np.searchsorted(hz, HIGH_ABOVE_HZ))
@@ -69,9 +66,8 @@ class FeatureExtractor:
         onsets = self._onsets.push(heard.bands, silent=silent)
         low, mid, high, brightness = (0.0, 0.0, 0.0, 0.0) if silent else self._balance(heard.power, power)
         flux, low_flux = float(np.mean(onsets.flux)), float(np.mean(onsets.low_flux))
-        level = math.log10(max(power, 10 ** (SILENCE_DB / 10)))
-        section = self._sections.push(np.array([low, mid, high, brightness, flux, low_flux, level]))
-        beats = self._beats.push(onsets.flux, onsets.low_flux, onsets.white, section=section)
+        section = self._sections.push(heard.bands, flux, low_flux)
+        beats = self._beats.push(onsets, section)
         row: Row = {
             "timeS": self._rows / ROWS_A_SECOND,
             "rms": heard.rms,
@@ -87,7 +83,7 @@ class FeatureExtractor:
             "beat": float(beats.beat),
             "bar": float(beats.bar),
             "phrase": float(beats.phrase),
-            "section": float(section),
+            "section": float(section is not None),
         }
         row.update(self._window.push(row))
         row.update(flux=flux, lowFlux=low_flux, **_texture(heard, onsets, silent=silent))
