@@ -14,6 +14,7 @@ from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
 from aivj_assets.orchestration.bench_scale.pictures import preset_text
 from aivj_assets.packs.importer import import_pack
 from aivj_assets.packs.split import split_pack
+from aivj_assets.render.parallel import run_in_processes
 
 PACK = "scale"
 _PRESETS_A_FOLDER = 1000
@@ -42,7 +43,8 @@ def prepare_library(root: DataRoot, *, batches: int, batch_size: int, out_size: 
     model = root.path / "model"
     if not model.is_dir():
         tell("making a small model")
-        make_model(model)
+        # In a process of its own: this one's memory is measured, and would keep what PyTorch takes.
+        run_in_processes(make_model, [model], workers=1)
     settings = PackSettings(
         render={"outSize": out_size},
         embedder=EmbedderSettings(model="bench-scale", pretrained=str(model), device="cpu", precision="float32"),
