@@ -193,10 +193,7 @@ def _report(
 def _tried(sample: _Sample, rendered: RenderedSample, preset_id: str) -> Tried:
     entry = sample.entries[preset_id]
     sounds = {name: of_presets[preset_id] for name, of_presets in rendered.pictures.items() if name != SILENCE}
-    try:
-        moved = movement(sounds, rendered.pictures[SILENCE][preset_id])
-    except OSError as error:
-        raise UserError(f"A picture of '{preset_id}' cannot be read ({error}): run again.") from None
+    moved = movement(sounds, rendered.pictures[SILENCE][preset_id])
     return Tried(preset_id, entry.author_key, entry.energy, moved)
 
 

@@ -10,21 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from aivj_assets.contracts.frames_index import GRAY_WEIGHTS
+from aivj_assets.errors import UserError
 from aivj_assets.show.reactivity.envelopes import Series
 
 
 def read_grays(paths: Sequence[Path]) -> npt.NDArray[np.float32]:
     """Return the gray values of pictures of one size, float32 [n, height, width] in 0..1 (CONTRACTS: Metrics).
 
-    Raises `OSError` for a picture that cannot be read.
+    Raises `UserError` for a picture that cannot be read.
     """
     from PIL import Image
 
     weights = np.array(GRAY_WEIGHTS, dtype=np.float32) / 255
     grays = []
     for path in paths:
-        with Image.open(path) as image:
-            grays.append(np.asarray(image.convert("RGB"), dtype=np.float32) @ weights)
+        try:
+            with Image.open(path) as image:
+                grays.append(np.asarray(image.convert("RGB"), dtype=np.float32) @ weights)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{path} is no picture any more ({error}): delete it and run again.") from None
     return np.stack(grays)
 
 

@@ -95,3 +95,48 @@ def test_values_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
 def test_image_formats(image_format: str, suffix: str, mime: str) -> None:
     parameters = RenderParameters.model_validate({"format": image_format})
     assert (parameters.suffix, parameters.mime) == (suffix, mime)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "known"),
+    [
+        ({}, "828538b1dca47da7"),
+        ({"audio": "silence"}, "967fc7113e524c6f"),
+        ({"probeUrl": "http://127.0.0.1:5174/preset-probe.html"}, "aea86e825f54d5df"),
+        ({"audioSeed": 7, "captureCount": 32}, "a77bf1ebeae26e78"),
+    ],
+)
+def test_libraries_that_were_rendered_before_keep_their_fingerprints(parameters: dict[str, Any], known: str) -> None:
+    # Taken when there were two sounds; frozen in the profiles of lineages.
+    assert made(**parameters) == known
+
+
+SOUND = f"sha256:{'ab' * 32}"
+
+
+@pytest.mark.parametrize("audio", ["synthetic:pulse", "synthetic:bursts", "synthetic:sweep", SOUND])
+def test_another_sound_is_another_fingerprint(audio: str) -> None:
+    assert made(audio=audio) not in {made(), made(audio="silence")}
+    assert pixel_parameters(RenderParameters(audio=audio), PAGE)["audio"] == audio
+
+
+def test_techno_is_the_name_of_the_sound_that_there_was() -> None:
+    assert made(audio="synthetic:techno") == made()
+
+
+@pytest.mark.parametrize("audio", ["", "techno", "synthetic:polka", "sha256:12", "file:", "Silence", "a.wav"])
+def test_an_unknown_sound_is_one_line_with_those_there_are(audio: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        RenderParameters(audio=audio)
+    assert f"'{audio}' is no sound; there are synthetic, synthetic:pulse" in str(refused.value)
+
+
+@pytest.mark.parametrize("audio", ["silence", "synthetic:pulse", "file:a.wav", SOUND])
+def test_the_apps_page_knows_one_sound(audio: str) -> None:
+    with pytest.raises(ValidationError, match=r"the app's page \(probeUrl\) knows only synthetic"):
+        RenderParameters(audio=audio, probe_url="http://127.0.0.1:5174/preset-probe.html")
+
+
+def test_a_path_is_never_part_of_a_fingerprint() -> None:
+    with pytest.raises(ValueError, match="not decoded"):
+        pixel_parameters(RenderParameters(audio="file:a.wav"), PAGE)
