@@ -22,6 +22,7 @@ class Growth:
     per_thousand: float | None
     line_r2: float | None
     last: float
+    points: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for a report."""
@@ -35,7 +36,7 @@ def growth_of(sizes: Sequence[int], figures: Sequence[float]) -> Growth:
     positive = (x > 0) & (y > 0)
     exponent, r2 = _line(np.log(x[positive]), np.log(y[positive]))
     per_thousand = None if slope is None else 1000 * slope
-    return Growth(exponent, r2, per_thousand, line_r2, float(y[-1]) if len(y) else 0.0)
+    return Growth(exponent, r2, per_thousand, line_r2, float(y[-1]) if len(y) else 0.0, len(y))
 
 
 def _line(x: Any, y: Any) -> tuple[float | None, float | None]:

@@ -21,8 +21,11 @@ MAX_EXPONENT = 1.15
 """A figure whose power is above this, and fits (`_TRUSTED_R2`), grows faster than the library."""
 
 _TRUSTED_R2 = 0.8
-# Growth of what takes less, in seconds or megabytes, is noise.
+# Growth of what takes less, in seconds or megabytes, is noise; a curve of fewer points is none.
 _LEAST = 1.0
+_FEWEST_POINTS = 5
+_TENTHS_BELOW_S = 20
+_SHOWN_STEPS = (SHARDS, "embeddings", "clusters", "publication")
 _SIZES = (
     "published_bytes", "run_manifest_bytes", "gate_report_bytes", "lineage_bytes", "embedding_cache_bytes",
     "dagster_bytes", "compute_logs_bytes",
@@ -110,7 +113,7 @@ def find_bounds(state: ScaleState, grown: Mapping[str, Growth], at_end: Mapping[
 
 
 def super_linear(grown: Mapping[str, Growth]) -> list[str]:
-    """Return the figures that grow faster than the library, each with its exponent."""
+    """Return the figures that grow faster than the library, each with its exponent; too few points show none."""
     return [
         f"{name} (n^{one.exponent:.2f})"
         for name, one in grown.items()
@@ -118,6 +121,7 @@ def super_linear(grown: Mapping[str, Growth]) -> list[str]:
         and one.r2 is not None
         and one.exponent > MAX_EXPONENT
         and one.r2 >= _TRUSTED_R2
+        and one.points >= _FEWEST_POINTS
         and one.last >= _LEAST
     ]
 
@@ -140,27 +144,23 @@ def print_report(console: Console, state: ScaleState, figures: Mapping[str, Any]
 
 
 def _batches_table(batches: Sequence[ScaleBatch]) -> Table:
+    """Return a row a batch; the times of all steps are in the JSON."""
     table = Table(title="Batches, in seconds of the clock")
-    headings = (
-        "presets so far", "in all", "shards", "collect", "embed", "cluster", "QA", "publish", "idle", "CPU s", "load",
-        "peak MB", "index MB", "events", "Dagster MB",
-    )  # fmt: skip
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    for heading in ("presets", "all", "shards", "embed", "cluster", "publish", "idle", "CPU", "load", "MB", "events"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
-        names = (SHARDS, "frames.collect_frames", "embeddings", "clusters", "qa_samples", "publication")
+        took = (batch.wall_s, *(batch.stages.get(name, 0.0) for name in _SHOWN_STEPS), batch.idle_s, batch.cpu_s)
         table.add_row(
-            f"{batch.library_presets:,}" + (" (resumed)" if batch.reused else ""),
-            f"{batch.wall_s:.0f}",
-            *(f"{batch.stages.get(name, 0):.1f}" for name in names),
-            f"{batch.idle_s:.1f}",
-            f"{batch.cpu_s:.0f}",
+            f"{batch.library_presets:,}" + ("*" if batch.reused else ""),
+            *(f"{seconds:.0f}" if seconds >= _TENTHS_BELOW_S else f"{seconds:.1f}" for seconds in took),
             "" if batch.load is None else f"{batch.load:.1f}",
             f"{max(batch.peaks.values(), default=0) / 1e6:.0f}",
-            f"{batch.sizes.get('frames_index_bytes', 0) / 1e6:.1f}",
             f"{batch.events:,}",
-            f"{batch.sizes.get('dagster_bytes', 0) / 1e6:.1f}",
         )
+    table.caption = (
+        "presets: of all batches so far (*: resumed after Ctrl-C, counts for nothing); shards: all of them, of which "
+        "several run at once; idle: beyond the work of steps; MB: the largest process"
+    )
     return table
 
 

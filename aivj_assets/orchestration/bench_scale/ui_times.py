@@ -79,7 +79,11 @@ def measure_ui(root: DataRoot, batch: BatchKey) -> dict[str, Any]:
 def _open(page: Any, name: str, address: str, text: str) -> PageTimes:
     """Open a page and wait for its text; what it asks meanwhile is noted."""
     answered: list[Any] = []
-    page.on("requestfinished", answered.append)
+
+    def note(request: Any) -> None:
+        answered.append(request)
+
+    page.on("requestfinished", note)
     try:
         began = time.perf_counter()
         page.goto(address, wait_until="commit")
@@ -87,7 +91,7 @@ def _open(page: Any, name: str, address: str, text: str) -> PageTimes:
         shown_s = time.perf_counter() - began
         page.wait_for_timeout(_SETTLE_MS)
     finally:
-        page.remove_listener("requestfinished", answered.append)
+        page.remove_listener("requestfinished", note)
     made = PageTimes(name, shown_s)
     for request in answered:
         if not request.url.partition("?")[0].endswith("/graphql") or request.method != "POST":
