@@ -1,0 +1,1 @@
+"""Learning from shows which styles fit what is heard: evidence, model, proof."""
