@@ -26,6 +26,7 @@ from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.lineage_findings import lineage_findings
 from aivj_assets.orchestration.near_duplicates import duplicate_findings
 from aivj_assets.orchestration.partitions import BATCHES
+from aivj_assets.orchestration.policy_check import policy_fits_index
 from aivj_assets.orchestration.profile import frozen_card_finding, frozen_pixels_finding, known_pixels
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
@@ -224,4 +225,5 @@ CHECKS = [
     _contract_check("clusters", _cluster_findings),
     _contract_check("style_index", _style_findings),
     _contract_check("qa_samples", _qa_findings),
+    policy_fits_index,
 ]

@@ -22,8 +22,8 @@ from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.embeddings import EmbeddingsMeta, load_embeddings, read_embedding_ids, require_same_card
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.k_report import KReport, KReportBatch
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.progress import WorkProgress
-from aivj_assets.contracts.style import Selection
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file
 from aivj_assets.orchestration.guard import acceptance_problem
@@ -34,6 +34,7 @@ from aivj_assets.orchestration.step import user_errors
 from aivj_assets.report.k_report import COLUMNS, k_plots, write_k_page
 from aivj_assets.report.pictures import as_markdown_image
 from aivj_assets.style.energy import energy_by_motion
+from aivj_assets.style.policy import MOST_SWITCHES
 
 _STAGE = "embeddings"
 # Dagster stores metadata with the event: seven pictures stay under 250 KB together.
@@ -79,7 +80,7 @@ def make_report(instance: dg.DagsterInstance, root: DataRoot, pack: str, ks: lis
     ids = {batch: read_embedding_ids(root.batch(batch).embedding_ids) for batch in batches}
     rows = PackRows([(_opener(root, batch, ids[batch]), ids[batch]) for batch in batches])
     energies = energy_by_motion({name: value for batch in batches for name, value in _motion(root, batch).items()})
-    use = use_of_clusters(Selection.model_validate({}).cluster_cooldown_switches)
+    use = use_of_clusters(_switches(root, pack))
     progress_file = root.k_report_progress(pack)
 
     def progress(done: int, total: int) -> None:
@@ -118,6 +119,12 @@ def make_report(instance: dg.DagsterInstance, root: DataRoot, pack: str, ks: lis
     write_k_page(root.k_report(pack, ".html"), report)
     report.save(root.k_report(pack, ".json"))
     return report
+
+
+def _switches(root: DataRoot, pack: str) -> int:
+    """Return the switches for which a cluster is to stay away: what a person set for the pack, else the most."""
+    told = PackSettings.of_pack(root, pack).policy.selection.cluster_cooldown_switches
+    return MOST_SWITCHES if told is None else told
 
 
 def _accepted(instance: dg.DagsterInstance, root: DataRoot, pack: str) -> tuple[list[BatchKey], dict[str, str]]:

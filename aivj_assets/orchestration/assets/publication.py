@@ -15,6 +15,7 @@ from aivj_assets.contracts.embeddings import EmbeddingsMeta
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.contracts.lineage import EnergyCuts, LineageEnergy, RemovedBatches
+from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file, write_json_files
@@ -35,7 +36,7 @@ from aivj_assets.packs.rendered import RenderedBatch
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
 from aivj_assets.style.judged import Judgement
 from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches, require_mergeable, settle_cuts
-from aivj_assets.style.policy import build_policy
+from aivj_assets.style.policy import ReasonedPolicy, build_policy
 
 
 @dg.asset(
@@ -98,6 +99,7 @@ class Publication:
     judgement: Judgement
     left_out: dict[str, str]
     """{presetId: why} of accepted presets that are not published because of what a person said."""
+    policy: ReasonedPolicy
 
     @property
     def new_cuts(self) -> bool:
@@ -208,7 +210,8 @@ def gather(
     clusters = _pack_clusters(lineage, ids, index, loaded, judgement)
     told = {QA_FIELD: told_of_qa(judgement, left_out, ids)}
     clusters = clusters.model_copy(update=told)
-    return Publication(pack, lineage, accepted, index, clusters, tiers, energy, cuts, judgement, left_out)
+    policy = build_policy(pack, now, index.v1.entries, PackSettings.of_pack(root, pack).policy)
+    return Publication(pack, lineage, accepted, index, clusters, tiers, energy, cuts, judgement, left_out, policy)
 
 
 def _pack_clusters(
@@ -258,7 +261,7 @@ def publish(root: DataRoot, made: Publication) -> str:
     between two renames and fetches again.
     """
     contents: tuple[ContractFile, ...] = (
-        build_policy(made.pack, utc_now()), made.clusters, made.index.v0, made.index.v1,
+        made.policy.policy, made.clusters, made.index.v0, made.index.v1,
     )  # fmt: skip
     plain = [content.to_json() for content in contents]
     digest = hashlib.sha256()
@@ -317,5 +320,6 @@ def _facts(root: DataRoot, made: Publication, refused: dict[str, str], card: str
             )
         ),
         "energy_flips": cuts.flips if made.new_cuts else 0,
+        "policy_reasons": dg.MetadataValue.md(markdown_table(("value", "why"), list(made.policy.reasons.items()))),
         "folder": dg.MetadataValue.path(str(root.pack_dir(made.pack))),
     }

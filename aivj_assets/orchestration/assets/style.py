@@ -8,6 +8,8 @@ from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.manifest import Manifest
+from aivj_assets.contracts.pack_settings import PackSettings
+from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
@@ -15,7 +17,7 @@ from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
 from aivj_assets.style.energy import energy_by_motion
 from aivj_assets.style.index import build_style_index_v0, build_style_index_v1
-from aivj_assets.style.policy import REASONS, build_policy
+from aivj_assets.style.policy import build_policy
 
 
 @dg.asset(
@@ -68,14 +70,15 @@ def style_index(
 def style_policy(
     context: dg.AssetExecutionContext, data_root: DataRootResource, guard: GuardResource
 ) -> dg.MaterializeResult[Any]:
-    """Write the policy by which the app picks from the index."""
+    """Write the policy by which the app picks from the index: what a person set, what the index holds, defaults."""
     root = data_root.get()
     with batch_step(context, root, "style_policy", guard) as step:
-        policy = build_policy(step.batch.pack, utc_now())
-        policy.save_if_changed(step.folder.style_policy)
+        entries = StyleIndex.load(step.folder.style_index("v1")).entries
+        made = build_policy(step.batch.pack, utc_now(), entries, PackSettings.of_pack(root, step.batch.pack).policy)
+        made.policy.save_if_changed(step.folder.style_policy)
         return step.result(
             {
-                "policy": dg.MetadataValue.json(policy.to_json()),
-                "reasons": dg.MetadataValue.md(markdown_table(("value", "why"), list(REASONS.items()))),
+                "policy": dg.MetadataValue.json(made.policy.to_json()),
+                "reasons": dg.MetadataValue.md(markdown_table(("value", "why"), list(made.reasons.items()))),
             }
         )

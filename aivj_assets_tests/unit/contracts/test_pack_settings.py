@@ -41,6 +41,43 @@ def test_what_a_person_sets_is_read(tmp_path: Path) -> None:
     assert settings.to_json()["comment"] == "mine"
 
 
+def test_what_a_person_sets_of_the_policy_is_kept_when_the_file_is_rewritten(tmp_path: Path) -> None:
+    told = {
+        "policy": {
+            "motionThresholds": {"calmMax": 0.3},
+            "preferSameAuthorChance": 0.0,
+            # Values that are the defaults too: a person who sets them means them.
+            "selection": {"clusterCooldownSwitches": 2, "minDwellSeconds": {"calm": 24.0}, "relaxOrder": ["tier"]},
+        }
+    }
+    policy = settings_of(tmp_path, told).policy
+    assert (policy.motion_thresholds.calm_max, policy.motion_thresholds.groove_max) == (0.3, None)
+    assert (policy.prefer_same_author_chance, policy.selection.preset_cooldown_seconds) == (0.0, None)
+    root = DataRoot(tmp_path)
+    set_lineage(root, "pack", "shows")
+    written = json.loads((root.pack_dir("pack") / "aivj-pack.json").read_bytes())
+    assert written == {**told, "lineage": "shows"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"motionThresholds": {"calmMax": 2}}, "policy.motionThresholds.calmMax"),
+        ({"preferSameAuthorChance": -1}, "policy.preferSameAuthorChance"),
+        ({"selection": {"presetCooldown": 5}}, "policy.selection.presetCooldown: Extra inputs are not permitted"),
+        ({"selection": {"minDwellSeconds": {"loud": 5}}}, "policy.selection.minDwellSeconds.loud"),
+        ({"selection": {"relaxOrder": ["mood"]}}, "policy.selection.relaxOrder.0"),
+        ({"selection": {"clusterCooldownSwitches": 1.5}}, "policy.selection.clusterCooldownSwitches"),
+        ([], "policy"),
+    ],
+)
+def test_a_policy_that_means_nothing_is_one_line_with_the_place(tmp_path: Path, policy: Any, told: str) -> None:
+    with pytest.raises(UserError, match=r"aivj-pack\.json is not as agreed") as raised:
+        settings_of(tmp_path, {"policy": policy})
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "data", [{"clusters": {"k": 0}}, {"requires": "x"}, {"render": [1]}, [], {"clusters": {"seed": -1}}]
 )

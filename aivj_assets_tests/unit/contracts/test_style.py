@@ -36,8 +36,12 @@ def test_the_policy_has_the_app_s_defaults_and_our_selection_apart() -> None:
     assert policy["profileMap"] == {
         "ambient": "calm", "drone": "calm", "dub": "groove", "videoVj": "groove", "peakRave": "peak",
     }  # fmt: skip
-    assert set(policy["selection"]) == {"presetCooldownSeconds", "clusterCooldownSwitches", "minDwellSeconds"}
-    assert set(policy["selection"]["minDwellSeconds"]) == {"calm", "groove", "peak"}
+    assert set(policy["selection"]) == {
+        "presetCooldownSeconds", "clusterCooldownSwitches", "minDwellSeconds", "maxWaitSeconds", "minTempoConfidence",
+        "relaxOrder",
+    }  # fmt: skip
+    for times in ("minDwellSeconds", "maxWaitSeconds"):
+        assert set(policy["selection"][times]) == {"calm", "groove", "peak"}
 
 
 @pytest.mark.parametrize("chance", [-0.1, 1.1, float("nan")])
