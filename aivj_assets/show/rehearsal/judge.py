@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aivj_assets.contracts.rehearsal import Violation
-from aivj_assets.contracts.show_log import EndLine, PickLine
+from aivj_assets.contracts.show_log import LISTED_CANDIDATES, EndLine, PickLine
 from aivj_assets.contracts.style import ENERGIES, Selection, StyleEntry
 from aivj_assets.show.rehearsal.heard import Acts, Heard, ShowLines, Shown, Times
 
@@ -70,6 +70,8 @@ def judge_log(lines: ShowLines, rules: Rules) -> list[Violation]:
 def _problem_of(pick: PickLine, number: int, rules: Rules) -> str | None:
     if pick.number != number:
         return f"pick {number} is numbered {pick.number}"
+    if len(pick.candidates) != min(pick.candidate_count, LISTED_CANDIDATES):
+        return f"it lists {len(pick.candidates)} of {pick.candidate_count} candidates"
     total = sum(candidate.probability for candidate in pick.candidates)
     if total > 1 + 1e-6 or (len(pick.candidates) == pick.candidate_count and abs(total - 1) > 1e-6):
         return f"the probabilities of {pick.candidate_count} candidates add up to {total:.6f}"
@@ -157,6 +159,12 @@ def _early(shown: Sequence[Shown], heard: Heard, rules: Rules) -> Iterator[Viola
             )  # fmt: skip
 
 
+def spans(shown: Sequence[Shown], end_s: float) -> Iterator[tuple[Shown, float]]:
+    """Yield what was shown with the time at which it left: when the next came, the last at the end."""
+    for number, one in enumerate(shown):
+        yield one, shown[number + 1].time_s if number + 1 < len(shown) else end_s
+
+
 def _stalls(shown: Sequence[Shown], heard: Heard, rules: Rules) -> Iterator[Violation]:
     if not heard.times_s.size:
         return
@@ -165,8 +173,7 @@ def _stalls(shown: Sequence[Shown], heard: Heard, rules: Rules) -> Iterator[Viol
     first_s = shown[0].time_s if shown else heard.end_s
     if may_be_shown and first_s - begin_s > STALL_GRACE_S:
         yield Violation(rule="stall", time_s=begin_s, detail=f"nothing was shown for {first_s - begin_s:.1f} s")
-    ends_s = [one.time_s for one in shown[1:]] + [heard.end_s]
-    for one, leaves_s in zip(shown, ends_s, strict=True):
+    for one, leaves_s in spans(shown, heard.end_s):
         others = any(name != one.preset_id and not rules.banned(name, leaves_s) for name in may_be_shown)
         late = _longest_wait(one.time_s, leaves_s, heard, rules) if others else None
         if late is not None:

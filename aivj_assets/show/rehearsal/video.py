@@ -13,6 +13,7 @@ import numpy as np
 
 from aivj_assets.show.audio.source import Track
 from aivj_assets.show.rehearsal.heard import Shown
+from aivj_assets.show.rehearsal.judge import spans
 from aivj_assets.show.rehearsal.pictures import read_frame
 
 VIDEO_NAME = "preview.mp4"
@@ -73,10 +74,9 @@ def concat_lines(shown: Sequence[Shown], end_s: float, stills: Mapping[str, Sequ
 
     The last still is named twice: ffmpeg leaves the last duration out.
     """
-    ends_s = [one.time_s for one in shown[1:]] + [end_s]
     last = None
     begins_s = 0.0
-    for one, leaves_s in zip(shown, ends_s, strict=True):
+    for one, leaves_s in spans(shown, end_s):
         # The clock of a film begins at 0 also where the first pick came a row later.
         left_s, number = leaves_s - begins_s, 0
         begins_s = leaves_s

@@ -13,7 +13,6 @@ async function start() {
     painter.draw(state);
     painter.overview(small, state);
     byId("span").textContent = `${clock(view.from)} – ${clock(view.to)}`;
-    canvas.dataset.span = view.span.toFixed(2);
   }
   function redraw() {
     if (!waiting) requestAnimationFrame(draw);
