@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from aivj_assets.definitions import build_definitions
@@ -30,12 +31,15 @@ def test_the_checks_that_block_are_those_declared() -> None:
     found: dict[str, dict[str, bool]] = {name: {} for name in STAGES}
     for key in graph.asset_check_keys:
         node = graph.get(key)
-        assert node.partitions_def == BATCHES, key
-        found[key.asset_key.to_user_string()][key.name] = node.blocking
+        stage = key.asset_key.to_user_string()
+        assert node.partitions_def == (BATCHES if stage in STAGES else PACKS), key
+        if stage in STAGES:
+            found[stage][key.name] = node.blocking
     assert found == {
         name: dict.fromkeys(stage.blocking_checks, True) | dict.fromkeys(stage.warning_checks, False)
         for name, stage in STAGES.items()
     }
+    assert not graph.get(dg.AssetCheckKey(dg.AssetKey("publication"), "policy_fits_index")).blocking
     assert set(found["frames"]) == {"ok_rate", "top_same", "luma_range", "motion_range", "parameters_frozen"}
 
 
