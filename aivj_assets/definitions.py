@@ -35,6 +35,7 @@ from aivj_assets.orchestration.jobs import (
 from aivj_assets.orchestration.lineage_acts import lineage_job
 from aivj_assets.orchestration.remedies import try_remedies
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
+from aivj_assets.orchestration.retention_sensor import forget_superseded_runs
 from aivj_assets.orchestration.schedules import nightly_rendering
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
 from aivj_assets.orchestration.verdicts_sensor import import_qa_verdicts
@@ -95,6 +96,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             refresh_gate_report,
             try_remedies,
             import_qa_verdicts,
+            forget_superseded_runs,
             declarative_automation,
         ],
         schedules=[nightly_rendering(os.environ)],
