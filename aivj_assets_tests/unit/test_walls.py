@@ -11,7 +11,7 @@ import pytest
 from aivj_assets.layout import project_root
 
 PACKAGE = project_root() / "aivj_assets"
-ROOMS = ("packs", "render", "embed", "cluster", "style", "qa", "report")
+ROOMS = ("packs", "render", "embed", "cluster", "style", "qa", "show", "report")
 COMMON = {"contracts", "layout", "errors"}
 
 
