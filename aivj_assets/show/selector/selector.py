@@ -141,12 +141,18 @@ class Selector:
                 self._skip = True
         return ActLine(time_s=now, act=known, preset_id=self._library.ids[screen.preset])
 
-    def fail(self, time_s: float, error: str) -> EndLine | None:
-        """Note that what was picked cannot be shown: it leaves, is never picked again, the next step picks at once."""
+    def fail(self, time_s: float, error: str, preset_id: str | None = None) -> EndLine | None:
+        """Note that what was picked cannot be shown: it leaves, is never picked again, the next step picks at once.
+
+        A `preset_id` that left the screen before that turned out is only never picked again; None is returned.
+        """
         now = self._advance(finite(time_s))
-        if self._screen is None:
+        number = self._library.numbers.get(self.on_screen or "" if preset_id is None else preset_id)
+        if number is None:
             return None
-        self._stock.ban(self._screen.preset)
+        self._stock.ban(number)
+        if self._screen is None or self._screen.preset != number:
+            return None
         self._failed = True
         end = self._leave(now, "failed")
         return None if end is None else end.model_copy(update={"error": error})

@@ -462,11 +462,16 @@ export class Selector {
     return { kind: "act", timeS: nowS, act, presetId: this.#library.ids[screen.preset] };
   }
 
-  /** What was picked cannot be shown: it leaves, is never picked again, and the next step picks at once. */
-  fail(timeS, error) {
+  /**
+   * What was picked cannot be shown: it leaves, is never picked again, and the next step picks at once. A preset that
+   * left the screen before that turned out is only never picked again; null is returned.
+   */
+  fail(timeS, error, presetId = this.onScreen) {
     const nowS = this.#advance(finite(timeS));
-    if (!this.#screen) return null;
-    this.#stock.ban(this.#screen.preset);
+    const number = this.#library.numbers.get(presetId);
+    if (number === undefined) return null;
+    this.#stock.ban(number);
+    if (this.#screen?.preset !== number) return null;
     this.#failed = true;
     return { ...this.#leave(nowS, "failed"), error };
   }
