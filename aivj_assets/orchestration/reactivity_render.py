@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aivj_assets.contracts.audio_timeline import WINDOW_FEATURES
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, read_records
 from aivj_assets.contracts.manifest import ManifestPreset
 from aivj_assets.contracts.progress import WorkProgress
@@ -31,8 +32,7 @@ from aivj_assets.render.probe import simulated_s
 from aivj_assets.render.resume import finish_index, plan_rendering
 from aivj_assets.render.session import RenderSession
 from aivj_assets.render.shard import render_shard
-from aivj_assets.show.audio.source import track_of_samples
-from aivj_assets.show.timeline import analyse
+from aivj_assets.show.audio.features import FeatureExtractor
 
 MIN_SOUNDS = 3
 DEFAULT_SOUNDS = SOUNDS[1:]
@@ -101,7 +101,7 @@ def hear(
             file_sha256=None if of_file is None else of_file.file_sha256,
             start_s=0.0 if of_file is None else of_file.start_s,
             duration_s=sound.duration_s,
-            features=_features(sound, name),
+            features=_features(sound),
         )
         heard.append(HeardSound(facts, sound))
     digests = [one.facts.sha256 for one in heard]
@@ -122,9 +122,9 @@ def _name_of(value: str, taken: Sequence[str]) -> str:
     return name
 
 
-def _features(sound: Sound, name: str) -> dict[str, float]:
-    timeline = analyse(track_of_samples(sound.mono(), SOUND_RATE_HZ, name))
-    return timeline.window(timeline.rows - 1)
+def _features(sound: Sound) -> dict[str, float]:
+    rows = FeatureExtractor(SOUND_RATE_HZ).push(sound.mono())
+    return {name: float(rows[-1][name]) for name in WINDOW_FEATURES}
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,11 @@ AUDIO_JS = """async (settings) => {
   return btoa(text);
 }"""
 AUDIO_SHA256 = "a5ffc1db2cab8697e0ef3e97b1ab28a16a92dd66c4e677476eaa6e162fbefbd7"
+SOUNDS_SHA256 = {
+    "pulse": "853a64648ceb848302272e801c781cc5ee5097e2c9ee2b59d9c6c7eb1ff99291",
+    "bursts": "d191c8ba66d18a41e0787ea92fefa1777670bd7705e38858fe6760d476e15475",
+    "sweep": "2dd5211e58e072c4afc3528d9361254ad90a18014408f6cb1abaef31b8f199d5",
+}
 
 
 def test_the_sound_is_the_same_on_every_machine(render_environment: RenderEnvironment) -> None:
@@ -243,6 +248,7 @@ def test_the_sound_is_the_same_on_every_machine(render_environment: RenderEnviro
         {"mode": "synthetic", "bpm": 128, "seed": 2},
         {"mode": "synthetic", "bpm": 90, "seed": 1},
         {"mode": "silence", "bpm": 128, "seed": 1},
+        *({"mode": f"synthetic:{sound}", "bpm": 128, "seed": 1} for sound in SOUNDS_SHA256),
     ]
     browser = start_browser(render_environment, QUICK)
     try:
@@ -256,6 +262,7 @@ def test_the_sound_is_the_same_on_every_machine(render_environment: RenderEnviro
     assert samples.size == 300 * 3 * 1024
     assert samples.std() > 10
     assert set(heard[3]) == {128}
+    assert [hashlib.sha256(data).hexdigest() for data in heard[4:]] == list(SOUNDS_SHA256.values())
 
 
 def test_the_sound_reaches_the_presets(

@@ -72,9 +72,9 @@ def make_checkpoint(path: Path, seed: int) -> None:
     torch.save(network.state_dict(), path)
 
 
-def accept(instance: dg.DagsterInstance, root: DataRoot, key: str) -> None:
-    """Let Dagster's storage hold what a run that accepts the embeddings of a batch leaves there."""
-    for name in [*ancestors("embeddings"), "embeddings"]:
+def accept(instance: dg.DagsterInstance, root: DataRoot, key: str, upto: str = "embeddings") -> None:
+    """Let Dagster's storage hold what a run that accepts a batch up to a stage leaves there."""
+    for name in [*ancestors(upto), upto]:
         stage = STAGES[name]
         above = [latest_materialization(instance, needed, key) for needed in stage.inputs]
         inputs = {needed: data_version_of(found[1]) for needed, found in zip(stage.inputs, above, strict=True) if found}
