@@ -74,7 +74,7 @@ class ReactivityEntry(ContractModel):
     q: Probability
     """`p` adjusted for the number of presets (Benjamini-Hochberg)."""
     difference: float = Field(ge=0, le=1)
-    """Mean |gray under a sound - gray under silence|; 0: the preset does not hear at all."""
+    """Mean |gray under a sound - gray under silence|; 0: the preset does not hear at all (rounded to 6 digits)."""
     motion_silence: float = Field(ge=0, le=1)
     motion_audio: float = Field(ge=0, le=1)
     """Mean frame difference under silence and, mean over the sounds, under sound."""
@@ -110,6 +110,8 @@ class ReactivityMethod(ContractModel):
     """Random shifts behind each p."""
     alpha: float = Field(gt=0, lt=1)
     """Largest `q` of a reactive preset: the share of reactive ones that may be wrong."""
+    min_difference: float = Field(ge=0, le=1)
+    """Smallest `difference` of a reactive preset: half a step of 8 bits, less cannot be seen."""
     seed: int
 
 

@@ -46,7 +46,7 @@ def sample_parameters(audio: str, seed: int) -> RenderParameters:
     """
     return RenderParameters(
         width=128, height=72, out_size=64, format="png", warmup_frames=60, capture_count=97, capture_every=2,
-        audio=audio, audio_seed=seed, refresh_every=100,
+        audio=audio, audio_seed=seed, refresh_every=100, timeout_ms=60_000,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from aivj_assets.orchestration.step import run_owner, user_errors
 from aivj_assets.show.reactivity.envelopes import ENVELOPES, Captures, Envelopes, envelopes_at_captures
 from aivj_assets.show.reactivity.pictures import movement
 from aivj_assets.show.reactivity.sample import draw_sample
-from aivj_assets.show.reactivity.score import ALPHA, MAX_LAG, SHIFTS
+from aivj_assets.show.reactivity.score import ALPHA, MAX_LAG, MIN_DIFFERENCE, SHIFTS
 from aivj_assets.show.reactivity.verdict import Tried, by_cluster, judge
 
 DEFAULT_SAMPLE = 60
@@ -177,6 +177,7 @@ def _report(
             lags_s=[round(lag * captures.spacing_s, 6) for lag in range(MAX_LAG + 1)],
             shifts=SHIFTS,
             alpha=ALPHA,
+            min_difference=MIN_DIFFERENCE,
             seed=sample.seed,
         ),
         entries=entries,

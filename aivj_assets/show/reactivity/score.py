@@ -21,6 +21,8 @@ MAX_LAG = 3
 """Captures by which pictures may come behind the sound: beats smoothed by the preset."""
 SHIFTS = 4999
 ALPHA = 0.05
+MIN_DIFFERENCE = 0.5 / 255
+"""Pictures under sound that differ by less from those under silence, half a step of 8 bits, nobody can tell apart."""
 # Shifts nearer than this are still tied to the pictures: they say nothing of what is by chance. For the p-value they
 # count, as it is exact only over all shifts.
 _NEAR_SHIFT = MAX_LAG + 2
@@ -98,9 +100,9 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
     return [float(q) for q in false_discovery_control(p_values)] if p_values else []
 
 
-def is_reactive(preset: PresetScore, q: float, *, alpha: float = ALPHA) -> bool:
-    """Whether a preset follows what it hears: beyond chance, and its own sounds rather than others."""
-    return q <= alpha and preset.score > max(preset.control, preset.other)
+def is_reactive(preset: PresetScore, q: float, difference: float, *, alpha: float = ALPHA) -> bool:
+    """Whether a preset visibly follows what it hears: beyond chance, and its own sounds rather than others."""
+    return q <= alpha and difference >= MIN_DIFFERENCE and preset.score > max(preset.control, preset.other)
 
 
 def _far_shifts(count: int) -> npt.NDArray[np.intp]:

@@ -64,7 +64,7 @@ def _entry(one: Tried, score: PresetScore, q: float, *, spacing_s: float, alpha:
         difference=_rounded(moved.difference),
         motion_silence=_rounded(float(moved.silence.mean())),
         motion_audio=_rounded(sum(loud) / len(loud)),
-        reactive=is_reactive(score, q, alpha=alpha),
+        reactive=is_reactive(score, q, moved.difference, alpha=alpha),
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_a_movement_that_is_the_same_under_silence_is_no_reaction() -> None:
     of_itself = unit(ENVELOPES_OF["a"]["low"][MAX_LAG:]) + 2
     still = scored(lambda _name: of_itself, silence=of_itself)
     assert (still.score, still.p, still.other) == (0, 1, 0)
-    assert not is_reactive(still, still.p)
+    assert not is_reactive(still, still.p, 0.1)
 
 
 def test_a_still_picture_is_no_reaction() -> None:
@@ -99,7 +99,7 @@ def test_who_follows_another_sound_than_its_own_does_not_react() -> None:
     next_of = dict(zip(SOUNDS, (*SOUNDS[1:], SOUNDS[0]), strict=True))
     stray = scored(lambda name: unit(ENVELOPES_OF[next_of[name]]["low"][MAX_LAG:]))
     assert stray.other > 0.9 > stray.score
-    assert not is_reactive(stray, q=0.0)
+    assert not is_reactive(stray, 0.0, 0.1)
 
 
 def test_a_preset_that_reacts_to_one_of_three_sounds_reacts() -> None:
@@ -107,7 +107,9 @@ def test_a_preset_that_reacts_to_one_of_three_sounds_reacts() -> None:
     one = scored(lambda name: unit(ENVELOPES_OF[name]["high"][MAX_LAG:]) if name == "b" else wandering(rng, 0.7))
     assert one.p < 0.05
     assert one.sounds["b"].p == pytest.approx(1 / COUNT)
-    assert is_reactive(one, one.p)
+    assert is_reactive(one, one.p, 0.1)
+    # A follower that nobody can see.
+    assert not is_reactive(one, one.p, 0.4 / 255)
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:
