@@ -89,7 +89,8 @@ export class Decks {
     this.hasNames = true;
     this.deckOf = [this.#make(), null]; // the second boots when the first has: the first pick waits for one only
     this.top = null; // the deck on screen
-    this.wanted = null; // {number, text, fadeMs}: what is to be on screen, until it is
+    this.loading = null; // {deck, token, number, fadeMs, isDropped}: one at a time, and never broken off
+    this.next = null; // {number, text, fadeMs}: what comes after it
     this.scale = 1;
     this.tokens = 0;
     this.watch = setInterval(() => this.#watch(), 500);
@@ -102,26 +103,29 @@ export class Decks {
     return new Deck(this.box, origin, (deck, message) => this.#hear(deck, message));
   }
 
-  /** Brings a preset on screen as soon as it is compiled; `number` tells which in the events. */
-  show(number, text, fadeMs) {
-    this.wanted = { number, text, fadeMs };
+  /**
+   * Brings a preset on screen as soon as it is compiled; `number` tells which in the events. `isInstead`: of whatever
+   * is still being compiled, which is not shown any more.
+   */
+  show(number, text, fadeMs, isInstead) {
+    this.next = { number, text, fadeMs };
+    if (isInstead && this.loading) this.loading.isDropped = true;
     this.#load();
   }
 
-  /** The deck that may load now: the one that is not on screen, its fade cut short where it still goes on. */
-  #free() {
-    return this.deckOf.find((deck) => deck && deck !== this.top && deck.state !== "booting");
-  }
-
   #load() {
-    const deck = this.#free();
-    if (!deck || !this.wanted) return;
+    if (this.loading || !this.next) return;
+    // The one that is not on screen; its fade is cut short where it still goes on.
+    const deck = this.deckOf.find((one) => one && one !== this.top && one.state !== "booting");
+    if (!deck) return;
+    const { number, text, fadeMs } = this.next;
+    this.next = null;
     this.tokens += 1;
-    this.wanted.token = this.tokens;
-    deck.frame.classList.remove("on", "leaving");
+    this.loading = { deck, token: this.tokens, number, fadeMs, isDropped: false };
+    deck.frame.classList.remove("on");
     const ratio = Math.min(devicePixelRatio || 1, 2) * this.scale;
     const size = (length) => Math.max(64, Math.min(2560, Math.round((length * ratio) / 2) * 2));
-    deck.load(this.tokens, this.wanted.text, size(this.box.clientWidth), size(this.box.clientHeight));
+    deck.load(this.tokens, text, size(this.box.clientWidth), size(this.box.clientHeight));
   }
 
   #hear(deck, message) {
@@ -129,7 +133,7 @@ export class Decks {
       if (deck.problem) this.events.broken(deck.problem);
       this.events.ready();
       if (!this.deckOf[1]) this.deckOf[1] = this.#make();
-      if (this.wanted && !this.deckOf.some((one) => one?.state === "loading")) this.#load();
+      this.#load();
       return;
     }
     if (message.type === "cleared") {
@@ -137,48 +141,57 @@ export class Decks {
       return;
     }
     if (message.token !== deck.token) return;
-    if (message.type === "loaded" && deck.state === "loading") this.#bring(deck, message);
+    if (message.type === "loaded" && deck === this.loading?.deck) this.#finishLoading(message);
     else if (message.type === "failed") {
       const text = isText(message.text, 2000) ? message.text : "";
       this.#fail(deck, CODES.test(message.code) ? message.code : "probe-error", text, message.tampered);
     } else if (message.type === "frames" && deck === this.top) this.#count(message);
   }
 
-  #bring(deck, { loadMs }) {
+  #finishLoading({ loadMs }) {
+    const { deck, number, fadeMs, isDropped } = this.loading;
+    this.loading = null;
+    if (isDropped) deck.clear();
+    else {
+      // With another one waiting already there is no time for a fade.
+      this.#bring(deck, number, this.next ? 0 : fadeMs);
+      this.events.loaded({ number, loadMs: Number(loadMs) || 0 });
+    }
+    this.#load();
+  }
+
+  #bring(deck, number, fadeMs) {
     deck.state = "playing";
-    const { number, fadeMs } = this.wanted;
-    this.wanted = null;
     const old = this.top;
     this.top = deck;
     this.number = number;
     deck.frame.style.transitionDuration = `${fadeMs}ms`;
     deck.frame.style.zIndex = 2;
     deck.frame.classList.add("on");
-    if (old) {
-      old.frame.style.zIndex = 1;
-      old.frame.classList.add("leaving");
-      const token = old.token;
-      setTimeout(() => {
-        if (old.token === token && old !== this.top) {
-          old.frame.classList.remove("on", "leaving");
-          old.clear();
-        }
-      }, fadeMs + 50);
-    }
-    this.events.loaded({ number, loadMs: Number(loadMs) || 0 });
+    if (!old) return;
+    old.frame.style.zIndex = 1;
+    const { token } = old;
+    setTimeout(() => {
+      if (old.token !== token || old === this.top) return;
+      old.frame.classList.remove("on");
+      old.clear();
+    }, fadeMs + 50);
   }
 
   #fail(deck, code, text, tampered, hung = false) {
-    const isWanted = this.wanted !== null && deck.token === this.wanted.token;
-    const number = isWanted ? this.wanted.number : deck === this.top ? this.number : null;
+    const { loading } = this;
+    const isLoading = deck === loading?.deck;
+    const number = isLoading ? loading.number : this.number;
+    // One that fades out already, or was dropped, is not missed by anybody.
+    const isMissed = isLoading ? !loading.isDropped : deck === this.top;
     deck.state = "idle";
     deck.token = 0;
-    deck.frame.classList.remove("on", "leaving");
-    if (isWanted) this.wanted = null;
+    deck.frame.classList.remove("on");
+    if (isLoading) this.loading = null;
     if (deck === this.top) this.top = null;
     if (hung || (Array.isArray(tampered) && tampered.length > 0)) this.#replace(deck);
-    // One that fades out already is not missed by anybody.
-    if (number !== null) this.events.failed({ number, code, text });
+    if (isMissed) this.events.failed({ number, code, text });
+    this.#load();
   }
 
   #replace(deck) {
@@ -225,11 +238,12 @@ export class Decks {
 
   /** Takes everything off the screen. */
   clear() {
-    this.wanted = null;
+    this.next = null;
+    if (this.loading) this.loading.isDropped = true;
     this.top = null;
     for (const deck of this.deckOf) {
-      deck?.frame.classList.remove("on", "leaving");
-      deck?.clear();
+      deck?.frame.classList.remove("on");
+      if (deck !== this.loading?.deck) deck?.clear();
     }
   }
 }

@@ -87,7 +87,7 @@ class Show {
     try {
       await this.#hear(source, turn);
     } catch (error) {
-      if (turn === this.opened) this.refuse(error.message);
+      if (turn === this.opened) this.#stopHearing(error.message);
     }
   }
 
@@ -100,14 +100,23 @@ class Show {
     await readParts(response, (part) => {
       if (turn === this.opened) this.#takePart(part);
     });
+    if (turn === this.opened && !this.track.timeline?.done) throw new Error("The server stopped listening to the music.");
+  }
+
+  /** Nothing more is heard of the music: what was heard so far is played, if anything. */
+  #stopHearing(why) {
+    if (!this.session) {
+      this.refuse(why);
+      return;
+    }
+    notice(why, { isProblem: true });
+    this.track.timeline.done = true;
+    byId("listening").textContent = "";
   }
 
   #takePart(part) {
     const { track } = this;
-    if (part.error) {
-      if (!this.session) throw new Error(part.error);
-      notice(part.error, { isProblem: true });
-    }
+    if (part.error) throw new Error(part.error);
     if (part.track) {
       track.facts = part.track;
       track.timeline = new Timeline(part);
@@ -116,7 +125,7 @@ class Show {
       track.timeline.append(part);
       if (!this.session) this.begin();
     }
-    if (part.done || part.error) {
+    if (part.done) {
       track.timeline.done = true;
       byId("listening").textContent = "";
     }
@@ -207,7 +216,8 @@ class Show {
         }
         this.labels.set(pick.presetId, label);
         this.overlay.showPick(pick, label);
-        this.decks.show(pick.number, text, FADE_MS[pick.reason] ?? USUAL_FADE_MS);
+        const fadeMs = FADE_MS[pick.reason] ?? USUAL_FADE_MS;
+        this.decks.show(pick.number, text, fadeMs, pick.reason === "skip");
         return;
       } catch {
         notice("The server does not answer: is aivj show still running?", { isProblem: true });
@@ -287,7 +297,7 @@ class Show {
 
   #listen() {
     const { audio } = this;
-    audio.addEventListener("seeked", () => this.session?.jump());
+    audio.addEventListener("seeking", () => this.session?.jump());
     audio.addEventListener("ended", () => {
       this.session?.finish();
       notice("The music has ended.");

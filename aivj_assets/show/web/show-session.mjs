@@ -12,6 +12,7 @@ export class Session {
   #nowS = 0;
   #begun = false;
   #jumping = true;
+  #presetIds = []; // by number of the pick
 
   /**
    * `events`: `picked(pick, previous)`, `ended(end)`. `probabilities(features)` gives the model's {cluster: p} or null.
@@ -91,6 +92,7 @@ export class Session {
     if (!pick) return;
     this.#log.push(pick);
     this.pick = pick;
+    this.#presetIds[pick.number] = pick.presetId;
     this.held = false;
     this.events.picked(pick);
   }
@@ -118,12 +120,13 @@ export class Session {
     return act;
   }
 
-  /** A pick cannot be shown: it is passed over for the rest of the show. False when another one is on already. */
+  /** A pick cannot be shown: it is passed over for the rest of the show. False when it left already. */
   fail(number, why) {
-    if (this.over || this.pick?.number !== number) return false;
-    const end = this.#selector.fail(this.#nowS, why);
+    const presetId = this.#presetIds[number];
+    if (this.over || presetId === undefined) return false;
+    const end = this.#selector.fail(this.#nowS, why, presetId);
     if (end) this.#leave(end);
-    return true;
+    return end !== null;
   }
 
   /** The show is over: the music ended, another track was chosen, the page is closed. */
