@@ -39,6 +39,7 @@ from aivj_assets.cli_rehearse import rehearse
 from aivj_assets.cli_remedy import remedy
 from aivj_assets.cli_search import search, similar
 from aivj_assets.cli_show import show
+from aivj_assets.cli_worker import worker
 from aivj_assets.errors import EXIT_INTERRUPTED, StoppedError, UserError
 from aivj_assets.layout import BatchKey, web_engine_dir
 
@@ -265,6 +266,7 @@ app.command("profile")(profile)
 app.command("remedy")(remedy)
 app.command("k-report")(k_report)
 app.command("map")(style_map)
+app.command("worker")(worker)
 app.command("reactivity")(reactivity)
 app.command("rehearse")(rehearse)
 app.command("show")(show)

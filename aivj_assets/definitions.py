@@ -22,6 +22,7 @@ from aivj_assets.orchestration.assets.style import style_index, style_policy
 from aivj_assets.orchestration.assets.style_map import style_map
 from aivj_assets.orchestration.automation import declarative_automation, with_conditions
 from aivj_assets.orchestration.checks import CHECKS
+from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import (
     batch_job,
@@ -58,11 +59,17 @@ ASSETS = [
 ]
 
 
-def _executor() -> dg.ExecutorDefinition:
+def _executor(environ: Mapping[str, str]) -> dg.ExecutorDefinition:
     """Return the executor: one process a step. A fork server that has loaded the code starts steps 1-2 s sooner.
 
-    Windows has no fork.
+    Windows has no fork. In the cluster profile steps go to the workers' queues.
     """
+    if is_cluster(environ):
+        settings = FleetSettings.of(environ)
+        # Needs the extra `cluster`.
+        from aivj_assets.orchestration.fleet.executor import fleet_executor
+
+        return fleet_executor(settings)
     if sys.platform == "win32":
         return dg.multiprocess_executor
     forkserver = {"start_method": {"forkserver": {"preload_modules": ["aivj_assets.definitions"]}}}
@@ -101,7 +108,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         ],
         schedules=[nightly_rendering(os.environ)],
         resources={**resources, **(overrides or {})},
-        executor=_executor(),
+        executor=_executor(os.environ),
     )
 
 

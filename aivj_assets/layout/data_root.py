@@ -130,6 +130,16 @@ class DataRoot:
         return self.path / ".aivj"
 
     @property
+    def fleet_dir(self) -> Path:
+        """`.aivj/fleet`: announced workers, leases of steps, the renderers of packs."""
+        return self.own_dir / "fleet"
+
+    @property
+    def leases_dir(self) -> Path:
+        """`.aivj/fleet/leases`: which worker runs which step, a folder a run."""
+        return self.fleet_dir / "leases"
+
+    @property
     def checked_weights(self) -> Path:
         """`.aivj/checked-weights.json`: weights that were loaded on this machine; may be deleted at any time."""
         return self.own_dir / "checked-weights.json"

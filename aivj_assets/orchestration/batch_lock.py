@@ -3,6 +3,9 @@
 The lock is a file that names the run, its main process and the processes of its steps. A run killed with -9 leaves its
 steps behind for a moment as orphans: they stop by themselves between two presets (`parent_is_alive`), and whoever
 takes the lock over waits for them, so that no preset is rendered twice.
+
+Where a run's steps are processes of many machines (`MANY_MACHINES`), only the run's end frees the batch, and the steps
+that still live are known by their leases.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from aivj_assets.layout import write_json_atomic
 
 _MUTEX_TIMEOUT_S = 30.0
 _ORPHAN_WAIT_S = 60.0
+MANY_MACHINES = "many machines"
+"""In place of a host: the steps of the run are not processes of one machine."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,17 @@ def acquire_batch(
     *,
     batch: str,
     run_id: str,
-    owner_pid: int,
+    owner_pid: int | None,
     run_is_over: Callable[[str], bool | None],
+    living_steps: Callable[[str], list[str]] = lambda _run_id: [],
     orphan_wait_s: float = _ORPHAN_WAIT_S,
 ) -> None:
     """Take the lock for `run_id`, or join it when the run holds it already.
 
-    `owner_pid` is the run's main process; `run_is_over(run_id)` says whether another run has ended, None when it is
-    not known here (another history, or deleted). Raises `UserError` naming the holder when another run is alive.
+    `owner_pid` is the run's main process, None where its steps are processes of many machines;
+    `run_is_over(run_id)` says whether another run has ended, None when it is not known here (another history, or
+    deleted); `living_steps(run_id)` lists the steps of a run on many machines that still live, wherever. Raises
+    `UserError` naming the holder when another run is alive.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + orphan_wait_s
@@ -93,7 +101,7 @@ def acquire_batch(
         try:
             with FileLock(path.with_suffix(".mutex"), timeout=_MUTEX_TIMEOUT_S):
                 state = _read(path)
-                if state is None or state.run_id == run_id or _is_free(state, run_is_over):
+                if state is None or state.run_id == run_id or _is_free(state, run_is_over, living_steps):
                     _write(path, state if state and state.run_id == run_id else None, run_id, owner_pid)
                     return
         except Timeout:
@@ -102,7 +110,7 @@ def acquire_batch(
             ) from None
         orphaned = _owner_is_gone(state, run_is_over)
         if not orphaned or time.monotonic() > deadline:
-            steps = ", ".join(str(mark.pid) for mark in state.steps if mark.alive)
+            steps = ", ".join([*(str(mark.pid) for mark in state.steps if mark.alive), *living_steps(state.run_id)])
             process = state.owner.pid if state.owner else "unknown"
             what = f"run {state.run_id} (since {state.since}, host {state.host}, process {process})"
             hint = f"its steps still run as processes {steps}; end them" if orphaned else "wait for it or terminate it"
@@ -122,13 +130,21 @@ def _owner_is_gone(state: LockState, run_is_over: Callable[[str], bool | None]) 
     return over is None
 
 
-def _is_free(state: LockState, run_is_over: Callable[[str], bool | None]) -> bool:
+def _is_free(
+    state: LockState, run_is_over: Callable[[str], bool | None], living_steps: Callable[[str], list[str]]
+) -> bool:
     if not _owner_is_gone(state, run_is_over):
         return False
+    if state.host == MANY_MACHINES:
+        return not living_steps(state.run_id)
     return state.host != socket.gethostname() or not any(mark.alive for mark in state.steps if mark.pid != os.getpid())
 
 
-def _write(path: Path, state: LockState | None, run_id: str, owner_pid: int) -> None:
+def _write(path: Path, state: LockState | None, run_id: str, owner_pid: int | None) -> None:
+    if owner_pid is None:
+        if state is None:
+            write_json_atomic(path, asdict(LockState(run_id, MANY_MACHINES, utc_now(), None)))
+        return
     if state is None:
         state = LockState(run_id, socket.gethostname(), utc_now(), ProcessMark.of(owner_pid))
     mine = ProcessMark.of(os.getpid())

@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DISK_FULL_ERRNOS, DataRoot, project_root, write_text_atomic
 from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
+from aivj_assets.orchestration.fleet.instance_config import FLEET_POOL_LIMIT, cluster_config, postgres_errors
+from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
 
 # A disk that is full, or that may not be written.
 STORAGE_ERRNOS = DISK_FULL_ERRNOS | {errno.EROFS, errno.EACCES}
@@ -45,27 +47,35 @@ def instance_config(template: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return made
 
 
-def prepare_home(root: DataRoot) -> Path:
-    """Write `<data root>/.dagster/dagster.yaml` from the project's and return its folder, for DAGSTER_HOME."""
+def prepare_home(root: DataRoot, environ: Mapping[str, str]) -> Path:
+    """Write Dagster's `dagster.yaml` from the project's and return its folder, for DAGSTER_HOME.
+
+    It is `<data root>/.dagster`, in the cluster profile `<data root>/.dagster/cluster`: a data root has both histories.
+    Raises `UserError` for a profile or a setting that is none.
+    """
     template = project_root() / "dagster.yaml"
+    cluster = FleetSettings.of(environ) if is_cluster(environ) else None
+    home = root.dagster_home if cluster is None else root.dagster_home / "cluster"
     try:
         config = instance_config(yaml.safe_load(template.read_text(encoding="utf-8")), root.path)
+        if cluster is not None:
+            config = cluster_config(config, cluster)
         text = "# Written by aivj from the project's dagster.yaml; edit that one.\n" + yaml.safe_dump(
             config, sort_keys=False
         )
-        target = root.dagster_home / "dagster.yaml"
+        target = home / "dagster.yaml"
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             write_text_atomic(target, text)
     except OSError as error:
         raise UserError(
             f"{root.path} cannot hold Dagster's storage: {error.strerror or error} ({error.filename})."
         ) from None
-    return root.dagster_home
+    return home
 
 
 def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInstance:
     """Open the instance of a data root, with its pools' limits set."""
-    home = prepare_home(root)
+    home = prepare_home(root, environ)
     with storage_errors(root):
         instance = dg.DagsterInstance.from_config(str(home))
         set_pool_limits(instance, environ)
@@ -74,9 +84,10 @@ def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInsta
 
 @contextmanager
 def storage_errors(root: DataRoot) -> Iterator[None]:
-    """Turn a full or read-only disk, which SQLite reports in many words, into one line."""
+    """Turn a full or read-only disk, or a PostgreSQL that does not answer, into one line."""
     try:
-        yield
+        with postgres_errors(os.environ):
+            yield
     except (sqlite3.Error, SQLAlchemyError, OSError, dg.DagsterError) as error:
         for cause in _causes(error):
             full = isinstance(cause, OSError) and cause.errno in STORAGE_ERRNOS
@@ -114,9 +125,12 @@ def set_pool_limits(instance: dg.DagsterInstance, environ: Mapping[str, str]) ->
         return
     limits = {limit.name: limit for limit in storage.get_pool_limits()}
     wanted = {BROWSER_POOL: browser_limit(environ, os.cpu_count() or 1), EMBEDDER_POOL: 1, CLUSTER_POOL: 1}
+    if is_cluster(environ):
+        # How many render or embed at once is said by the workers.
+        wanted |= {BROWSER_POOL: FLEET_POOL_LIMIT, EMBEDDER_POOL: FLEET_POOL_LIMIT}
     for pool, limit in wanted.items():
         known = limits.get(pool)
-        explicit = pool == BROWSER_POOL and environ.get(BROWSERS_VARIABLE, "").strip()
+        explicit = pool == BROWSER_POOL and environ.get(BROWSERS_VARIABLE, "").strip() and not is_cluster(environ)
         if known is None or known.from_default or (explicit and known.limit != limit):
             storage.set_concurrency_slots(pool, limit)
 

@@ -13,17 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
 from aivj_assets.contracts.unaccepted import Unaccepted, mark_files
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.orchestration.batch_lock import ProcessMark, acquire_batch
+from aivj_assets.orchestration.fleet.lease import living_steps_of
+from aivj_assets.orchestration.fleet.steps import held_lease, is_storage_error
 from aivj_assets.orchestration.guard import INPUTS_METADATA, UNACCEPTED_METADATA, admit
 from aivj_assets.orchestration.instance import STORAGE_ERRNOS
 from aivj_assets.orchestration.resources import GuardResource
 from aivj_assets.orchestration.stages import STAGES, Stage, content_version
 
 _OWNER_POLL_S = 2.0
+_ORPHAN_WAIT_S = 60.0
+_STORAGE_RETRIES, _STORAGE_WAIT_S = 5, 10.0
 StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
@@ -41,6 +46,11 @@ def user_errors() -> Iterator[None]:
             f"{error.filename or 'The data root'} cannot be written: {error.strerror}. Free space or mend the rights, "
         )
         raise dg.Failure(description=f"{text}then run again; what is done is kept.", allow_retries=False) from None
+    except SQLAlchemyError as error:
+        # A step of many machines outlives a restart of the database.
+        if held_lease() is None or not is_storage_error(error):
+            raise
+        raise dg.RetryRequested(max_retries=_STORAGE_RETRIES, seconds_to_wait=_STORAGE_WAIT_S) from error
 
 
 @dataclass
@@ -108,17 +118,20 @@ def hold_batch(context: StepContext, root: DataRoot, batch: BatchKey) -> None:
         run = context.instance.get_run_by_id(run_id)
         return None if run is None else run.is_finished
 
+    lease = held_lease()
     acquire_batch(
         root.batch(batch).lock,
         batch=batch.key,
         run_id=context.run.run_id,
-        owner_pid=executor_pid() or os.getpid(),
+        owner_pid=None if lease is not None else executor_pid() or os.getpid(),
         run_is_over=run_is_over,
+        living_steps=living_steps_of(root.leases_dir),
+        orphan_wait_s=_ORPHAN_WAIT_S if lease is None else 2 * lease.expiry_s,
     )
 
 
-def _end_with(owner: ProcessMark | None) -> None:
-    """End this step's process soon after the run that started it was killed: nobody would take its result.
+def end_with(owner: ProcessMark | None) -> None:
+    """End this process soon after the one that started it was killed: nobody would take a step's result.
 
     Files are written whole or not at all, so nothing is left half done. Rendering asks between presets instead.
     """
@@ -144,7 +157,7 @@ def batch_step(
     with user_errors():
         batch = BatchKey.parse(context.partition_key)
         root.require_own_batch(batch)
-        _end_with(run_owner())
+        end_with(run_owner())
         hold_batch(context, root, batch)
         reason = guard.bypass() if guard is not None else None
         admitted = admit(context.instance, root, batch, stage_name, allow_unaccepted=reason is not None)

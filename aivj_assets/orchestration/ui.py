@@ -183,16 +183,19 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log_path: os.Pa
     raise UserError(f"The UI did not answer within {_READY_TIMEOUT_S:.0f} s; see {os.fspath(log_path)}.")
 
 
-def stop_tree(process: subprocess.Popen[bytes], timeout_s: float = _STOP_TIMEOUT_S) -> None:
-    """Interrupt a process so that it ends its services, then end what is left of its tree."""
+def stop_tree(process: subprocess.Popen[Any], timeout_s: float = _STOP_TIMEOUT_S, *, interrupt: bool = True) -> None:
+    """Interrupt a process so that it ends its services, then end what is left of its tree.
+
+    Without `interrupt` it has been told already in another way.
+    """
     if process.poll() is None:
         try:
             children = psutil.Process(process.pid).children(recursive=True)
         except psutil.Error:
             children = []
-        if sys.platform == "win32":
+        if interrupt and sys.platform == "win32":
             process.send_signal(signal.CTRL_BREAK_EVENT)
-        else:
+        elif interrupt:
             process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout_s)

@@ -14,6 +14,7 @@ from aivj_assets.embed.batch import update_embeddings
 from aivj_assets.embed.embed import FrameSource
 from aivj_assets.layout import sha256_file
 from aivj_assets.orchestration.embedding_facts import embedding_facts
+from aivj_assets.orchestration.fleet.settings import EMBED_TAGS
 from aivj_assets.orchestration.instance import EMBEDDER_POOL
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.profile import frozen_card_finding
@@ -28,6 +29,7 @@ from aivj_assets.orchestration.step import batch_step
     group_name="batch",
     kinds={"pytorch"},
     pool=EMBEDDER_POOL,
+    op_tags=EMBED_TAGS,
 )
 def embeddings(
     context: dg.AssetExecutionContext, data_root: DataRootResource, embedder: EmbedderResource, guard: GuardResource

@@ -27,6 +27,9 @@ from aivj_assets.orchestration.adopted import require_not_adopted
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.budget import record_incomplete, stop_at, why_incomplete
+from aivj_assets.orchestration.fleet.renderers import browsers_at_once, require_renderer
+from aivj_assets.orchestration.fleet.settings import RENDER_TAGS
+from aivj_assets.orchestration.fleet.steps import require_lease, why_stop
 from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
@@ -48,6 +51,7 @@ FINGERPRINT_TAG = "aivj/fingerprint"
     config_schema=render_config_schema(),
     # Asking the browser what it is takes a browser.
     pool=BROWSER_POOL,
+    tags=RENDER_TAGS,
 )
 def plan_frames(
     context: dg.OpExecutionContext, data_root: DataRootResource, renderer: RendererResource, embedder: EmbedderResource
@@ -57,6 +61,7 @@ def plan_frames(
         settings = PackSettings.of_pack(step.root, step.batch.pack)
         parameters = effective_parameters(step.root, step.batch.pack, context.op_config)
         _require_own_places(step, parameters)
+        require_renderer(step.root, step.batch.pack)
         manifest_path = step.root.manifest(step.batch)
         device, precision = embedder.where(settings)
         preflight = look_before_rendering(
@@ -80,7 +85,6 @@ def plan_frames(
         digest = fingerprint(pixels)
         require_not_adopted(step.root, step.batch, digest, resume=parameters.resume)
         presets = Manifest.load(manifest_path).presets
-        pool = context.instance.event_log_storage.get_concurrency_info(BROWSER_POOL)
         plan = plan_rendering(
             presets,
             root=step.root,
@@ -88,7 +92,7 @@ def plan_frames(
             batch_dir=step.folder,
             parameters=parameters,
             page=report.page,
-            parallel=max(1, pool.slot_count),
+            parallel=browsers_at_once(context.instance, step.root),
             stop_at_epoch_s=stop_at(context.run),
         )
         context.instance.add_run_tags(context.run.run_id, {FINGERPRINT_TAG: plan.fingerprint})
@@ -146,7 +150,7 @@ def _require_own_places(step: BatchStep, parameters: RenderParameters) -> None:
             )
 
 
-@dg.op(pool=BROWSER_POOL, out=dg.Out(dict[str, Any]))
+@dg.op(pool=BROWSER_POOL, tags=RENDER_TAGS, out=dg.Out(dict[str, Any]))
 def render_shard(
     context: dg.OpExecutionContext, work: dict[str, Any], data_root: DataRootResource, renderer: RendererResource
 ) -> dict[str, Any]:
@@ -155,17 +159,19 @@ def render_shard(
     with user_errors():
         hold_batch(context, data_root.get(), BatchKey.parse(plan.batch_key))
         _require_current_plan(plan.batch_dir, work["plan_id"])
+        require_renderer(data_root.get(), BatchKey.parse(plan.batch_key).pack)
         owner = run_owner()
         outcome = render_presets(
             plan,
             environment=renderer.get(),
-            # A step whose run was killed must not go on by itself.
-            should_stop=lambda: None if parent_is_alive(owner) else "the run that started this step no longer lives",
+            # A step whose run was killed must not go on by itself, nor one that another worker has taken over.
+            should_stop=lambda: why_stop() if parent_is_alive(owner) else "the run that started this step has ended",
             say=context.log.info,
         )
         if not parent_is_alive(owner):
             # Without a word: a step that ends well here would be skipped when the run is taken up again.
             os._exit(1)
+        require_lease()
     return vars(outcome)
 
 

@@ -74,23 +74,23 @@ def test_an_absolute_place_stays() -> None:
 
 
 def test_the_home_is_written_once_and_follows_the_template(root: DataRoot) -> None:
-    home = prepare_home(root)
+    home = prepare_home(root, {})
     path = home / "dagster.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert config["telemetry"] == {"enabled": False}
     assert config["run_retries"]["retry_on_asset_or_op_failure"] is False
     os.utime(path, (1, 1))
-    prepare_home(root)
+    prepare_home(root, {})
     assert path.stat().st_mtime == 1
     path.write_text("edited", encoding="utf-8")
-    prepare_home(root)
+    prepare_home(root, {})
     assert yaml.safe_load(path.read_text(encoding="utf-8")) == config
 
 
 def test_a_root_that_cannot_hold_the_storage_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot hold Dagster's storage") as raised:
-        prepare_home(DataRoot(tmp_path / "file"))
+        prepare_home(DataRoot(tmp_path / "file"), {})
     assert "\n" not in str(raised.value)
 
 
