@@ -48,6 +48,11 @@ class Drums:
     drop_pad: bool
     thin_ends: bool
     """Intro and outro of thin drums in place of a pad."""
+    hat_gain: float
+    lead_gain: float
+    bass_gain: float
+    tilt_db: float
+    """Gain of what lies above 1.5 kHz in the whole piece, as records differ in colour."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, broken: bool) -> Drums:
@@ -56,10 +61,16 @@ class Drums:
         def one(patterns: tuple[Steps, ...]) -> Steps:
             return patterns[int(rng.integers(len(patterns)))]
 
-        flags = (rng.random(5) < 0.5).tolist()
+        def coin() -> bool:
+            return bool(rng.random() < 0.5)
+
         return cls(
-            one(_BROKEN_KICKS if broken else _KICKS), one(_BROKEN_SNARES if broken else _SNARES), one(_BASSES),
-            one(_STABS), one(_LEADS), float(rng.uniform(0, 0.25)), float(rng.uniform(1.2, 2.5)), *flags,
+            kick=one(_BROKEN_KICKS if broken else _KICKS), snare=one(_BROKEN_SNARES if broken else _SNARES),
+            bass=one(_BASSES), stab=one(_STABS), lead=one(_LEADS),
+            swing=float(rng.uniform(0, 0.25)), drive=float(rng.uniform(1.2, 2.5)),
+            groove_pad=coin(), groove_shaker=coin(), drop_ride=coin(), drop_pad=coin(), thin_ends=coin(),
+            hat_gain=float(rng.uniform(0.12, 0.5)), lead_gain=float(rng.uniform(0.12, 0.35)),
+            bass_gain=float(rng.uniform(0.3, 0.6)), tilt_db=float(rng.uniform(-6, 6)),
         )  # fmt: skip
 
 
@@ -124,9 +135,17 @@ def render_stretch(stretch: Stretch, kit: Kit, rng: np.random.Generator) -> Soun
     """Return a section's samples, float32 [n] within -1..1, at its natural level."""
     bench = _Bench(stretch, kit, rng)
     _PLAYS[stretch.name](bench)
-    mixed = (bench.beats + bench.tones) * np.float32(0.5)
+    mixed = _tilted(bench.beats + bench.tones, stretch.drums.tilt_db, kit.rate) * np.float32(0.5)
     drive = np.float32(stretch.drums.drive if stretch.name in {"drop", "swell"} else 1.0)
     return np.asarray(np.tanh(mixed * drive) * np.float32(0.9), dtype=np.float32)
+
+
+def _tilted(wave: Sound, tilt_db: float, rate: int) -> Sound:
+    """Return the sound with what lies above 1.5 kHz louder or softer (a shelf of first order)."""
+    from scipy.signal import butter, sosfilt
+
+    bright = sosfilt(butter(1, 1_500, "highpass", fs=rate, output="sos"), wave)
+    return np.asarray(wave + bright * (10 ** (tilt_db / 20) - 1), dtype=np.float32)
 
 
 def _ends(bench: _Bench) -> None:
@@ -143,9 +162,9 @@ def _ends(bench: _Bench) -> None:
 def _groove(bench: _Bench) -> None:
     kit, drums = bench.kit, bench.drums
     bench.drum(kit.kick, drums.kick, 0.9)
-    bench.drum(kit.hat, (2, 6, 10, 14), 0.25)
+    bench.drum(kit.hat, (2, 6, 10, 14), drums.hat_gain)
     bench.drum(kit.clap, drums.snare, 0.3)
-    bench.by_chord(kit.bass, drums.bass, 0.4)
+    bench.by_chord(kit.bass, drums.bass, drums.bass_gain)
     if drums.groove_shaker:
         bench.drum(kit.shaker, tuple(range(16)), 0.12)
     if drums.groove_pad:
@@ -174,11 +193,11 @@ def _build_up(bench: _Bench) -> None:
 def _drop(bench: _Bench) -> None:
     kit, drums = bench.kit, bench.drums
     bench.drum(kit.kick, drums.kick, 1.0)
-    bench.drum(kit.open_hat, (2, 6, 10, 14), 0.4)
-    bench.drum(kit.hat, tuple(range(16)), 0.2)
+    bench.drum(kit.open_hat, (2, 6, 10, 14), 0.15 + 0.8 * drums.hat_gain)
+    bench.drum(kit.hat, tuple(range(16)), 0.6 * drums.hat_gain)
     bench.drum(kit.clap, drums.snare, 0.45)
-    bench.by_chord(kit.bass, drums.bass, 0.55)
-    bench.lead(0.3)
+    bench.by_chord(kit.bass, drums.bass, 1.2 * drums.bass_gain)
+    bench.lead(drums.lead_gain)
     if drums.drop_ride:
         bench.drum(kit.ride, (0, 4, 8, 12), 0.3)
     if drums.drop_pad:

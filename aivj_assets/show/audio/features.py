@@ -26,7 +26,7 @@ Row = dict[str, float]
 # Gain-free figures beside the contract's columns, for the energy tier alone.
 EXTRA_FEATURES: tuple[str, ...] = (
     "flux",  # 0..1: mean share of the spectrum that rises
-    "lowFlux",  # the same below 180 Hz: the kick
+    "kick",  # 0..1: highest share of the bands below 180 Hz that rises at once
     "fullness",  # 0..1: mean whitened magnitude: how many bands are as strong as they ever are
     "flatness",  # 0..1: spectral flatness of the bands
     "crest",  # peak / root mean square of the row
@@ -86,7 +86,7 @@ class FeatureExtractor:
             "section": float(section is not None),
         }
         row.update(self._window.push(row))
-        row.update(flux=flux, lowFlux=low_flux, **_texture(heard, onsets, silent=silent))
+        row.update(flux=flux, kick=float(onsets.low_flux.max()), **_texture(heard, onsets, silent=silent))
         return row
 
     def _balance(self, power: Floats, total: float) -> tuple[float, float, float, float]:
