@@ -15,6 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from aivj_assets.contracts.audio_style_model import AudioStyleModel, Evidence, Layer, ModelEvaluation
 from aivj_assets.contracts.show_log import ActLine, EndLine, PickLine, read_show_log
 from aivj_assets.contracts.style import (
     DwellSeconds,
@@ -26,6 +27,7 @@ from aivj_assets.contracts.style import (
     WaitSeconds,
 )
 from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, style_index_name, write_json_atomic
+from aivj_assets.show.live.pack import MODEL_NAME
 from aivj_assets.show.server import ShowOptions, ShowServer
 from aivj_assets_tests.builders import NOW, write_manifest
 
@@ -71,6 +73,21 @@ def publish_pack(
     policy.save(root.published(pack, STYLE_POLICY_NAME))
     clusters = [{"id": f"c0{at}", "size": 1, "label": f"style <b>{at}</b>"} for at in range(4)]
     write_json_atomic(root.published(pack, PUBLISHED_CLUSTERS_NAME), {"version": "v0", "clusters": clusters})
+
+
+def publish_model(root: DataRoot, *, favoured: str, pack: str = "pack") -> Path:
+    """Write an audio -> style model that knows one cluster only; returns its path."""
+    clusters = [f"c0{at}" for at in range(4)]
+    bias = [9.0 if cluster == favoured else -9.0 for cluster in clusters]
+    path = root.published(pack, MODEL_NAME)
+    AudioStyleModel(
+        generated_at=NOW, pack=pack, index_hash="a" * 64, inputs_sha256="b" * 64, inputs=["loudnessMean"], mean=[0],
+        scale=[1], clip=5, layers=[Layer(weights=[[0.0]] * 4, bias=bias, activation="identity")], output="softmax",
+        clusters=clusters, parameters={}, evidence=Evidence(logs=0, counted={}, left_out={}),
+        evaluation=ModelEvaluation(groups=0, judged=0, folds=0, bootstraps=0), published=True, verdict="by hand",
+        circular=False,
+    ).save(path)  # fmt: skip
+    return path
 
 
 @contextmanager

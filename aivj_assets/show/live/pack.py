@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aivj_assets.contracts.audio_style_model import AudioStyleModel
 from aivj_assets.contracts.manifest import Manifest, ManifestPreset
 from aivj_assets.contracts.preset_file import PresetRefusal, read_preset_file
 from aivj_assets.contracts.run_manifest import RunManifest
 from aivj_assets.contracts.style import StyleIndex, StylePolicy
 from aivj_assets.errors import UserError
-from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, style_index_name
+from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, sha256_file, style_index_name
 
 MODEL_NAME = "aivj-audio-style.v0.json"
 
@@ -52,7 +53,6 @@ class ShowPack:
         index = StyleIndex.load(index_path)
         if not index.entries:
             raise UserError(f"The style index of pack '{self.pack}' lists no preset: there is nothing to show.")
-        model, model_hash = self._model()
         return {
             "pack": self.pack,
             "index": {
@@ -63,19 +63,19 @@ class ShowPack:
             "indexHash": hashlib.sha256(data).hexdigest(),
             "selection": StylePolicy.load(policy_path).selection.to_json(),
             "clusters": self._clusters(),
-            "model": model,
-            "modelHash": model_hash,
+            **self._model(),
         }
 
-    def _model(self) -> tuple[Any, str | None]:
+    def _model(self) -> dict[str, Any]:
+        """Return the audio -> style model with its hash; without a usable one the rule picks alone, and why is told."""
         path = self.root.published(self.pack, MODEL_NAME)
+        if not path.is_file():
+            return {"model": None, "modelHash": None, "modelProblem": None}
         try:
-            data = path.read_bytes()
-            return json.loads(data), hashlib.sha256(data).hexdigest()
-        except FileNotFoundError:
-            return None, None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}.") from None
+            model = AudioStyleModel.load(path).to_json()
+            return {"model": model, "modelHash": sha256_file(path), "modelProblem": None}
+        except (UserError, OSError) as error:
+            return {"model": None, "modelHash": None, "modelProblem": str(error)}
 
     def _clusters(self) -> dict[str, str]:
         """Return {cluster id: its label}; empty when the file is missing: labels are for the eye only."""

@@ -29,7 +29,7 @@ class Show {
     this.labels = new Map();
     this.session = null;
     this.track = null; // {name, facts, timeline}
-    this.model = null; // features → {cluster: probability}
+    this.model = null; // (features, tier) → {cluster: probability}
     this.isModelOn = false;
     this.failures = 0;
     this.opened = 0;
@@ -51,12 +51,16 @@ class Show {
 
   /** Loads the audio -> style model's few lines, where the pack has a model. */
   async useModel() {
-    if (!this.pack.model) return;
+    const { model, modelProblem } = this.pack;
+    if (modelProblem) notice(`The rule picks alone: ${modelProblem}`, { isProblem: true });
+    if (!model) return;
     try {
       const { styleProbabilities } = await import("./aivj-audio-style.mjs");
-      this.model = (features) => styleProbabilities(this.pack.model, features);
+      this.model = (features, tier) => styleProbabilities(model, features, tier);
+      this.model({}, "calm"); // a model that cannot be evaluated says so now
       this.isModelOn = true;
     } catch (error) {
+      this.model = null;
       notice(`The audio → style model cannot be used: ${error.message}`, { isProblem: true });
     }
   }

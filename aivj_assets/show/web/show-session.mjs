@@ -15,7 +15,7 @@ export class Session {
   #presetIds = []; // by number of the pick
 
   /**
-   * `events`: `picked(pick, previous)`, `ended(end)`. `probabilities(features)` gives the model's {cluster: p} or null.
+   * `events`: `picked(pick, previous)`, `ended(end)`. `probabilities(features, tier)` gives the model's {cluster: p} or null.
    * `log.push(line)` gets every line after the session line.
    */
   constructor({ pack, seed, timeline, store, log, events, probabilities }) {
@@ -82,7 +82,7 @@ export class Session {
     heard.timeS = showTimeS;
     this.#nowS = showTimeS;
     this.#begun = true;
-    const told = this.probabilities(heard.features);
+    const told = this.probabilities(heard.features, heard.tier);
     if (told) heard.clusterProbabilities = told;
     this.#take(this.#selector.step(heard));
   }

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from aivj_assets.contracts.show_log import SessionLine
 from aivj_assets.contracts.style import DwellSeconds
 from aivj_assets.layout import DataRoot, sha256_file
-from aivj_assets_tests.live_show_builders import QUICK, OpenShow, publish_pack
+from aivj_assets_tests.live_show_builders import QUICK, OpenShow, publish_model, publish_pack
 
 pytestmark = pytest.mark.browser
 
@@ -204,3 +204,24 @@ def test_a_narrow_window_shows_everything_without_scrolling_sideways(open_show: 
     page.keyboard.press("o")
     page.locator("#show-panel").click()
     expect(page.locator("#panel")).to_be_visible()
+
+
+def test_a_published_model_takes_part_until_it_is_switched_off(
+    open_show: Open, tmp_path: Path, preset_text: Callable[..., str]
+) -> None:
+    root = DataRoot(tmp_path / "root")
+    publish_pack(root, {f"p{at:02d}": preset_text(f"a.q1 = {at};") for at in range(12)}, energy="groove")
+    model = publish_model(root, favoured="c02")
+    show = open_show(root)
+    show.play()
+    first = show.until(show.picks)[0]
+    assert first.candidates[0].cluster == "c02"
+    assert first.candidates[0].probability > 0.25
+    session = show.lines()[0]
+    assert session.model_hash == sha256_file(model)
+    show.page.keyboard.press("m")
+    # Whether the model takes part is a show's first line: the show ends and another begins.
+    show.until(lambda: len(list(root.shows_dir("pack").glob("*.jsonl"))) == 2 and show.picks())
+    assert show.lines()[0].model_hash is None
+    assert show.picks()[0].candidates[0].probability < 0.25
+    assert show.problems == []
