@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from aivj_assets.cli_adopt import adopt
+from aivj_assets.cli_audio_style import audio_style
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_bench_scale import bench_scale
 from aivj_assets.cli_cluster import growth
@@ -268,6 +269,7 @@ app.command("k-report")(k_report)
 app.command("map")(style_map)
 app.command("worker")(worker)
 app.command("reactivity")(reactivity)
+app.command("audio-style")(audio_style)
 app.command("rehearse")(rehearse)
 app.command("show")(show)
 app.add_typer(pack_app, name="pack")

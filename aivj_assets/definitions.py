@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from aivj_assets.orchestration.assets.audio_style_model import audio_style_model, audio_style_publication
 from aivj_assets.orchestration.assets.clusters import clusters
 from aivj_assets.orchestration.assets.embeddings import embeddings
 from aivj_assets.orchestration.assets.frames import frames
@@ -25,6 +26,7 @@ from aivj_assets.orchestration.checks import CHECKS
 from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
 from aivj_assets.orchestration.gate_sensor import refresh_gate_report
 from aivj_assets.orchestration.jobs import (
+    audio_style_model_job,
     batch_job,
     gate_report_job,
     k_report_job,
@@ -53,9 +55,11 @@ ASSETS = [
     publication,
     k_report,
     style_map,
-    reactivity,
+    audio_style_model,
+    audio_style_publication,
     rehearsal,
     gate_report,
+    reactivity,
 ]
 
 
@@ -92,6 +96,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
             publish_job,
             k_report_job,
             style_map_job,
+            audio_style_model_job,
             rehearsal_job,
             reactivity_job,
             gate_report_job,

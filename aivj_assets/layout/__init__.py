@@ -17,6 +17,7 @@ from aivj_assets.layout.folders import (
     StyleMapSide,
 )
 from aivj_assets.layout.names import (
+    AUDIO_STYLE_NAME,
     BATCHES_NAME,
     LOCK_NAME,
     MANIFEST_NAME,
@@ -41,6 +42,7 @@ from aivj_assets.layout.writing import (
 )
 
 __all__ = [
+    "AUDIO_STYLE_NAME",
     "BATCHES_NAME",
     "DATA_ROOT_VARIABLE",
     "DISK_FULL_ERRNOS",

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from aivj_assets.errors import UserError
 from aivj_assets.layout.folders import BatchDir, LineageDir, StyleMapDir
 from aivj_assets.layout.names import (
+    AUDIO_STYLE_NAME,
     BATCH_PATTERN,
     BATCHES_NAME,
     BLACKLIST_NAME,
@@ -123,6 +124,11 @@ class DataRoot:
     def embedding_cache_dir(self) -> Path:
         """`.aivj/embeddings`: vectors of frames by their content, shared by all packs; may be deleted at any time."""
         return self.path / ".aivj" / "embeddings"
+
+    @property
+    def audio_embedding_cache_dir(self) -> Path:
+        """`.aivj/audio-embeddings`: vectors of windows of tracks by their content; may be deleted at any time."""
+        return self.path / ".aivj" / "audio-embeddings"
 
     @property
     def own_dir(self) -> Path:
@@ -250,6 +256,18 @@ class DataRoot:
     def audio_style_dir(self, pack: str) -> Path:
         """Return `artifacts/aivj/<pack>/audio-style`: the audio -> style model, its evaluation, reactivity figures."""
         return self.artifacts_dir / check_pack_name(pack) / "audio-style"
+
+    def audio_style_model(self, pack: str) -> Path:
+        """Return the path of `audio-style/aivj-audio-style.v0.json`: the model that was last trained."""
+        return self.audio_style_dir(pack) / AUDIO_STYLE_NAME
+
+    def audio_style_progress(self, pack: str) -> Path:
+        """Return the path of `.model-progress.json`: how far a training has come."""
+        return self.audio_style_dir(pack) / ".model-progress.json"
+
+    def audio_style_lock(self, pack: str) -> Path:
+        """Return the path of the lock under which a pack's model is trained."""
+        return self.audio_style_dir(pack) / ".model.lock"
 
     def reactivity(self, pack: str) -> Path:
         """Return the path of `audio-style/reactivity.json`: which presets of a sample move with the sound."""

@@ -35,6 +35,12 @@ k_report_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets("k_report"),
     description="Sweeps the number of clusters over the pack's accepted batches and writes the page; minutes.",
 )
+audio_style_model_job = dg.define_asset_job(
+    "audio_style_model_job",
+    # The publication last: it reads the recorded check.
+    selection=dg.AssetSelection.assets("audio_style_model", "audio_style_publication"),
+    description="Learns from the pack's shows which styles fit what is heard; publishes the model if it is better.",
+)
 rehearsal_job = dg.define_asset_job(
     "rehearsal_job",
     # With its check.
@@ -42,5 +48,7 @@ rehearsal_job = dg.define_asset_job(
     description="Plays a track, given or generated, through the selector and judges what it picked; a page, minutes.",
 )
 
-PACK_JOBS = frozenset(job.name for job in (publish_job, style_map_job, reactivity_job, k_report_job, rehearsal_job))
+PACK_JOBS = frozenset(
+    job.name for job in (publish_job, style_map_job, reactivity_job, k_report_job, audio_style_model_job, rehearsal_job)
+)
 """Jobs over packs: a pack that is not split has the name of its batch, and their runs make nothing of a batch."""

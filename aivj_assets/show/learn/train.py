@@ -118,7 +118,15 @@ def _sources(material: Material) -> tuple[Sequence[Judged], Sequence[Judged], Se
 
 def train(material: Material, options: Options, *, progress: Progress | None = None) -> AudioStyleModel:
     """Return the model with its proof and verdict; deterministic. `material` is that of `prepare_evidence`."""
+    from threadpoolctl import threadpool_limits
+
     check_options(options)
+    # Matrices this small are slower on several threads, and their last digits depend on how many there are.
+    with threadpool_limits(limits=1):
+        return _train(material, options, progress)
+
+
+def _train(material: Material, options: Options, progress: Progress | None) -> AudioStyleModel:
     pairs = [pair for source in _sources(material) for pair in source]
     judged, inputs, clusters = material.logs.judged, material.inputs, material.clusters
     design = make_design(pairs, clusters, inputs, [True] * len(judged) + [False] * (len(pairs) - len(judged)))
