@@ -43,7 +43,7 @@ class AudioScore(ContractModel):
     audio: str
     """Name of the sound."""
     score: Correlation
-    """Largest rank correlation of the frame differences (less those under silence) with the sound's envelopes."""
+    """Largest correlation of the frame differences, less those under silence, with the sound's envelopes."""
     envelope: str
     """Which envelope that was: `level`, `low`, `high`, `onset`, …"""
     lag_s: float = Field(ge=0)

