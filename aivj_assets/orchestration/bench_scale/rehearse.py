@@ -14,7 +14,7 @@ from rich.console import Console
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
 from aivj_assets.contracts.frames_meta import FramesMeta
-from aivj_assets.errors import StoppedError, UserError
+from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.bench_scale.library import PACK, prepare_library
 from aivj_assets.orchestration.bench_scale.memory import MemoryWatch, watched_memory
@@ -108,7 +108,7 @@ class ScaleState(ContractFile):
 def rehearse(console: Console, root: DataRoot, options: ScaleOptions) -> ScaleState:
     """Run and publish every batch that is not measured yet; returns what is measured of all.
 
-    Raises `UserError` when a batch is not accepted, `StoppedError` after Ctrl-C: what is done is kept.
+    Raises `UserError` when a batch is not accepted, `KeyboardInterrupt` after Ctrl-C: what is done is kept.
     """
     state = ScaleState.of_root(root, options)
     path = root.path / STATE_NAME
@@ -189,7 +189,7 @@ def _measure(call: _Call, batch: BatchKey, title: str) -> ScaleBatch:
 
 def _require(outcome: RunOutcome, batch: BatchKey) -> None:
     if outcome.interrupted:
-        raise StoppedError
+        raise KeyboardInterrupt
     if not outcome.success:
         why = "; ".join([*outcome.rejected, *outcome.problems]) or f"run {outcome.run_id} did not succeed"
         raise UserError(f"The rehearsal stopped at {batch}: {why}")
