@@ -46,10 +46,10 @@ def sizes() -> dict[str, dict[str, Any]]:
     made = {}
     for place, (count, clusters) in enumerate([(0, 1), (1, 1), (2, 1), (3, 2), (12, 3), (300, 12), (3000, 40)]):
         names = [f"c{number:02d}" for number in range(clusters)]
-        rows = music(20, place, trusted=0.7, clusters=names[::2] if place % 2 else ())
+        rows = music(20, place, bpm=20 if place == 6 else 120, trusted=0.7, clusters=names[::2] if place % 2 else ())
         made[f"{count} presets"] = case(
             random_index(count, clusters), script_of(rows, place, ACTS), selection=TIGHT if place % 2 == 0 else {},
-            seed=place * 97, favourites=[f"p-{one:04d}" for one in range(0, count, 50)],
+            seed=place * 97, favourites=[f"p-{one:04d}" for one in range(0, count, 50)][::-1],
             blacklist=[f"p-{one:04d}" for one in range(7, count, 20)] + ["unknown"],
         )  # fmt: skip
     return made
@@ -87,8 +87,10 @@ def oddities() -> dict[str, dict[str, Any]]:
         {"clusterProbabilities": {"__proto__": 7, "constructor": -1, "a b": None}}, {"clusterProbabilities": [1]},
         {"beat": 1, "bar": "yes", "phrase": 2, "section": []}, {"bar": None}, {"section": True, "features": None},
     ]  # fmt: skip
-    for place, row in enumerate(rows[::5]):
-        row.update(odd[place % len(odd)])
+    for place, row in enumerate(rows):
+        row.update(odd[place // 5 % len(odd)] if place % 5 == 0 else {})
+        if place > len(rows) / 2:
+            row["clusterProbabilities"] = {"__proto__": 7, "a b": -1, "\xff": 0.5, "\U0001f600": None}
     script = [["act", "skip", 0], ["act", "dance", None], *script_of(music(0, 1)), ["step", {}]]
     script += [["step", row] for row in rows]
     script += [["act", "hold", 700], ["act", "hold", 701], ["step", {"timeS": 5000.0}], ["act", "blacklist", 5001]]
