@@ -17,6 +17,7 @@ from aivj_assets.cli_adopt import adopt
 from aivj_assets.cli_audio_style import audio_style
 from aivj_assets.cli_bench import bench_app
 from aivj_assets.cli_bench_scale import bench_scale
+from aivj_assets.cli_bench_tiers import bench_tiers_command
 from aivj_assets.cli_cluster import growth
 from aivj_assets.cli_duplicates import bench_duplicates
 from aivj_assets.cli_embed import cache_app
@@ -261,6 +262,7 @@ app.command("similar")(similar)
 bench_app.command("growth")(growth)
 bench_app.command("duplicates")(bench_duplicates)
 bench_app.command("map")(bench_map)
+bench_app.command("tiers")(bench_tiers_command)
 bench_app.command("scale")(bench_scale)
 app.command("adopt")(adopt)
 app.command("profile")(profile)
