@@ -10,15 +10,16 @@ from aivj_assets.contracts.quality_blacklist import QualityBlacklist
 from aivj_assets.contracts.run_manifest import RunManifest, RunPreset
 from aivj_assets.contracts.style import StyleIndex, StylePolicy
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, sha256_file
+from aivj_assets.layout import AUDIO_STYLE_NAME, DataRoot, sha256_file
+from aivj_assets.show.learn.style_model import StyleModel
 from aivj_assets.show.rehearsal.rehearse import Material
 
 
 def published_material(root: DataRoot, pack: str) -> Material:
-    """Read a published pack: index, policy, blacklist, and what is known of its presets for the eye.
+    """Read a published pack: index, policy, blacklist, audio -> style model, and what is known of presets for the eye.
 
-    Names, labels and pictures may be missing, the rest may not. Raises `UserError`: no such pack, not published, an
-    index without presets, a file that is not as agreed.
+    Names, labels, pictures and the model may be missing, the rest may not. Raises `UserError`: no such pack, not
+    published, an index without presets, a file that is not as agreed.
     """
     policy_path, clusters_path, _, index_path = root.published_files(pack)
     if not index_path.is_file() or not policy_path.is_file():
@@ -29,6 +30,8 @@ def published_material(root: DataRoot, pack: str) -> Material:
     if not index.entries:
         raise UserError(f"Pack '{pack}': {index_path} lists no preset; publish the pack again: aivj publish {pack}")
     rendered = _rendered(root, pack)
+    model_path = root.published(pack, AUDIO_STYLE_NAME)
+    model = StyleModel.load(model_path) if model_path.is_file() else None
     return Material(
         pack=pack,
         index_hash=sha256_file(index_path),
@@ -44,6 +47,8 @@ def published_material(root: DataRoot, pack: str) -> Material:
             if isinstance(motion := (one.metrics or {}).get("motion"), int | float)
         },
         quality_tiers={one.preset_id: one.tier for one in rendered if one.tier is not None},
+        model=None if model is None else model.probabilities,
+        model_hash=None if model is None else model.sha256,
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from aivj_assets.contracts.audio_timeline import AudioTimeline
 from aivj_assets.contracts.show_log import EndLine, PickLine
+from aivj_assets.contracts.style import Energy
 
 Progress = Callable[[int, int], None]
-ClusterModel = Callable[[Mapping[str, float]], Mapping[str, float]]
-"""Window features to {cluster: probability}."""
+ClusterModel = Callable[[Mapping[str, float], Energy], Mapping[str, float]]
+"""Window features and tier of the music to {cluster: probability}."""
 _TELL_EVERY_ROWS = 2_000
 
 
@@ -51,7 +52,7 @@ def play(
     for row in range(timeline.rows):
         observation = timeline.observation(row)
         if model is not None:
-            observation["clusterProbabilities"] = model(observation["features"])
+            observation["clusterProbabilities"] = model(observation["features"], observation["tier"])
         step = selector.step(observation)
         lines += [line for line in (step.end, step.pick) if line is not None]
         if progress is not None and (row % _TELL_EVERY_ROWS == 0 or row == timeline.rows - 1):

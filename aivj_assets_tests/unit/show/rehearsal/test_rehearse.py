@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aivj_assets.contracts.audio_timeline import WINDOW_FEATURES
 from aivj_assets.contracts.rehearsal import Rehearsal
 from aivj_assets.contracts.show_log import EndLine, PickLine, SessionLine, read_show_log
-from aivj_assets.contracts.style import Selection
+from aivj_assets.contracts.style import Energy, Selection
 from aivj_assets.errors import UserError
 from aivj_assets.show.audio.source import Track, read_track, track_of_samples
 from aivj_assets.show.generate import generate_set
@@ -73,6 +75,29 @@ def test_a_seed_says_what_is_picked() -> None:
         return [(shown.time_s, shown.preset_id) for shown in played(performance, seed=seed).shown["selector"]]
 
     assert picks(1) == picks(1) != picks(2)
+
+
+def test_a_published_model_is_heard_with_the_tier_and_named_in_the_log() -> None:
+    asked: list[tuple[set[str], str]] = []
+
+    def likes_c00(features: Mapping[str, float], tier: Energy) -> dict[str, float]:
+        asked.append((set(features), tier))
+        return {"c00": 0.9, **{f"c{number:02d}": 0.1 / 23 for number in range(1, 24)}}
+
+    performance = performance_of(set_of(10))
+    plain, told = material_of(), replace(material_of(), model=likes_c00, model_hash="b" * 64)
+    by_rule, by_model = rehearse(plain, performance, seed=1), rehearse(told, performance, seed=1)
+
+    def picks_of_c00(made: Played) -> int:
+        return sum(one.cluster == "c00" for one in made.shown["selector"])
+
+    assert picks_of_c00(by_model) > 2 * picks_of_c00(by_rule)
+    assert by_model.rehearsal.violations == []
+    assert len(asked) == performance.timeline.rows
+    assert asked[0] == (set(WINDOW_FEATURES), "calm")
+    session = by_model.lines[0]
+    assert isinstance(session, SessionLine)
+    assert session.model_hash == by_model.rehearsal.model_hash == "b" * 64
 
 
 def wav(path: Path, samples: np.ndarray, width: int) -> Path:
