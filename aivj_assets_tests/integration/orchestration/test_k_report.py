@@ -107,6 +107,19 @@ def test_the_asset_shows_curves_and_its_version_is_that_of_the_figures(root: Dat
     assert THIRD in str(metadata["batches_left_out"].value)
 
 
+def test_a_cluster_cooldown_that_a_person_set_decides_which_k_serves(root: DataRoot) -> None:
+    settings = root.pack_dir(PACK) / "aivj-pack.json"
+    settings.write_text('{"policy": {"selection": {"clusterCooldownSwitches": 6}}}', encoding="utf-8")
+    try:
+        with open_instance(root, {}) as instance:
+            report = make_report(instance, root, PACK, [3, 6], seed=1)
+    finally:
+        settings.unlink()
+    assert report.use.cluster_cooldown_switches == 6
+    told = report.recommendation
+    assert "to stay away for 6 switches" in " ".join([told.reason, *told.against])
+
+
 @pytest.mark.parametrize(
     ("pack", "ks", "told"),
     [
