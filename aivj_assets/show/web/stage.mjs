@@ -46,6 +46,15 @@ function draw(one, stepS) {
     throw new PresetFailure("render-failed", describeError(error));
   }
   picture.transferFromImageBitmap(apply(nativeToBitmap, one.stage.canvas, []));
+  const { gl } = one.stage;
+  if (one.fence) gl.deleteSync(one.fence);
+  one.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+  gl.flush();
+}
+
+/** Whether the GPU has drawn what was last asked of it: a slow one is not asked for more, or everything waits for it. */
+function isDrawn({ fence, stage: { gl } }) {
+  return !fence || gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.SIGNALED || gl.isContextLost();
 }
 
 async function compile(stage, preset) {
@@ -124,6 +133,10 @@ async function load({ token, text, width, height }) {
 
 function frame(token) {
   if (!shown || shown.token !== token) return;
+  if (!isDrawn(shown)) {
+    requestFrame(() => frame(token));
+    return;
+  }
   const at = now();
   const stepMs = at - shown.lastAt;
   shown.lastAt = at;
