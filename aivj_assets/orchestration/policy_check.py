@@ -66,7 +66,9 @@ def published_policy(root: DataRoot, pack: str) -> tuple[Finding, list[TierEvide
 
 
 def _row(tier: TierEvidence) -> tuple[object, ...]:
+    relaxed = ", ".join(f"{name} {value:g}" for name, value in tier.to_relax.items())
     return (
         tier.energy, tier.presets, tier.clusters, f"{tier.effective_clusters:.1f}", f"{tier.dwell_s:g}",
-        tier.presets_needed, f"{tier.presets_usable:.0f}", tier.clusters_needed, tier.to_relax or "nothing",
+        tier.presets_needed, f"{tier.presets_usable:.0f}", tier.clusters_needed,
+        relaxed or tier.problem or "nothing",
     )  # fmt: skip

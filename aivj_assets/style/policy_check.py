@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aivj_assets.contracts.findings import Finding
@@ -30,8 +30,10 @@ class TierEvidence:
     presets_usable: float
     """How many of them can be, a fifth of each cluster to spare and none beyond its turns."""
     clusters_needed: int
-    to_relax: str | None
-    """Which value to set to what; None when the tier keeps the cooldowns."""
+    problem: str | None
+    """What the tier lacks; None when it keeps the cooldowns."""
+    to_relax: Mapping[str, float]
+    """{value of the policy's `selection`: what the tier could keep instead}; empty where no value helps."""
 
 
 def tier_evidence(selection: Selection, entries: Sequence[StyleEntry]) -> list[TierEvidence]:
@@ -45,9 +47,9 @@ def tier_evidence(selection: Selection, entries: Sequence[StyleEntry]) -> list[T
 def check_policy(selection: Selection, entries: Sequence[StyleEntry]) -> Finding:
     """Return whether every tier keeps the cooldowns through two hours; if not, the detail says what to relax."""
     evidence = tier_evidence(selection, entries)
-    told = [tier.to_relax for tier in evidence if tier.to_relax is not None]
+    told = [tier.problem for tier in evidence if tier.problem is not None]
     problems = [
-        f"{', '.join(tier.energy for tier in evidence if tier.to_relax == problem)}: {problem}"
+        f"{', '.join(tier.energy for tier in evidence if tier.problem == problem)}: {problem}"
         for problem in dict.fromkeys(told)
     ]
     kept = (
@@ -57,7 +59,7 @@ def check_policy(selection: Selection, entries: Sequence[StyleEntry]) -> Finding
     return Finding(
         POLICY_FITS_INDEX,
         not problems,
-        "; ".join(problems) if problems else kept,
+        f"{'; '.join(problems)}. {_advice(evidence)}" if problems else kept,
         severity="warning",
         figures={f"{tier.energy}_presets": tier.presets for tier in evidence}
         | {f"{tier.energy}_presets_needed": tier.presets_needed for tier in evidence},
@@ -71,6 +73,13 @@ def _evidence(selection: Selection, tier: TierSupply) -> TierEvidence:
     clusters_needed = min(selection.cluster_cooldown_switches + 1, picks)
     usable = tier.usable_presets(needed, selection.cluster_cooldown_switches, SPARE)
     enough = tier.presets > 1 and tier.holds(needed, clusters_needed - 1, spare=SPARE)
+    problem: str | None = None
+    if tier.presets < 2:
+        problem = f"{'1 preset' if tier.presets else 'no presets'}, its neighbours' are shown"
+    elif tier.clusters < clusters_needed:
+        problem = f"{tier.counted}, where {clusters_needed} clusters are to take turns"
+    elif not enough:
+        problem = f"{needed} picks in a row are to differ, of {tier.counted}"
     return TierEvidence(
         energy=tier.energy,
         presets=tier.presets,
@@ -80,22 +89,31 @@ def _evidence(selection: Selection, tier: TierSupply) -> TierEvidence:
         presets_needed=needed,
         presets_usable=usable,
         clusters_needed=clusters_needed,
-        to_relax=None if enough else _to_relax(selection, tier, dwell, needed),
+        problem=problem,
+        to_relax={} if enough or tier.presets < 2 else _to_relax(selection, tier, dwell),
     )
 
 
-def _to_relax(selection: Selection, tier: TierSupply, dwell_s: float, needed: int) -> str:
-    """Return what a tier lacks and which values it would keep: the cluster cooldown stays as long as it can."""
-    if tier.presets < 2:
-        return (
-            f"{'1 preset' if tier.presets else 'no presets'}, so its neighbours' are shown: publish more of its energy"
-        )
-    lacks = f"{tier.counted}, {needed} picks in a row are to differ"
+def _to_relax(selection: Selection, tier: TierSupply, dwell_s: float) -> dict[str, float]:
+    """Return the values that a tier would keep: the cluster cooldown stays as long as it can."""
     cooldown, switches = selection.preset_cooldown_seconds, selection.cluster_cooldown_switches
-    for fewer in range(min(switches, tier.clusters - 1), -1, -1):
-        held = tier.longest_cooldown_s(dwell_s, fewer, spare=SPARE, limit_s=cooldown)
-        values = [f"clusterCooldownSwitches {fewer}"] if fewer < switches else []
-        values += [f"presetCooldownSeconds {round_down(held):g}"] if held < cooldown else []
-        if held > 0 or cooldown == 0:
-            return f"{lacks}: set {' and '.join(values)} (aivj-pack.json: policy.selection) or publish more"
-    return f"{lacks}: no cooldown can be kept, publish more"
+    fewer = min(switches, tier.clusters - 1)
+    held = round_down(tier.longest_cooldown_s(dwell_s, fewer, spare=SPARE, limit_s=min(cooldown, SHOW_S)))
+    values: dict[str, float] = {}
+    if fewer < switches:
+        values["clusterCooldownSwitches"] = fewer
+    if held < cooldown:
+        values["presetCooldownSeconds"] = held
+    return values
+
+
+def _advice(evidence: Sequence[TierEvidence]) -> str:
+    """Return what to do that helps every tier: what the scarcest keeps."""
+    least: dict[str, float] = {}
+    for tier in evidence:
+        for name, value in tier.to_relax.items():
+            least[name] = min(value, least.get(name, value))
+    if not least:
+        return "Publish more of that energy"
+    values = " and ".join(f"{name} {value:g}" for name, value in sorted(least.items()))
+    return f"Set {values} in aivj-pack.json (policy.selection), or publish more"

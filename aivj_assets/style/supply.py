@@ -63,7 +63,7 @@ class TierSupply:
         0: it holds none.
         """
         dwell = max(dwell_s, SHORTEST_DWELL_S)
-        for picks in range(picks_within(limit_s, dwell), 1, -1):
+        for picks in range(min(picks_within(limit_s, dwell), self.presets), 1, -1):
             if self.holds(picks, switches, spare=spare):
                 return min(limit_s, (picks - 1) * dwell)
         return 0.0

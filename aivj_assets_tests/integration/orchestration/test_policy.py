@@ -62,8 +62,8 @@ def test_a_pack_s_policy_is_derived_or_set_and_held_against_its_index(house: Hou
     assert not check(result).passed
     problems, rejected, warnings = house.told(result)
     assert (problems, rejected) == ([], [])
-    assert "peak: 12 presets in" in warnings[0]
-    assert "set presetCooldownSeconds" in warnings[0]
+    assert "of 12 presets in" in warnings[0]
+    assert "Set presetCooldownSeconds" in warnings[0]
 
     # Values that contradict each other are one line, and what is published stays.
     before = house.published()
