@@ -16,7 +16,8 @@ BATCH = BatchKey("pack")
 def test_the_stages_are_the_asset_graph() -> None:
     graph = build_definitions().resolve_asset_graph()
     keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
-    assert set(keys) == {*STAGES, "publication", "k_report", "style_map", "gate_report", "reactivity"}
+    of_packs = {"publication", "k_report", "style_map", "rehearsal", "reactivity", "audio_style_model"}
+    assert set(keys) == {*STAGES, *of_packs, "audio_style_publication", "gate_report"}
     for name, stage in STAGES.items():
         node = graph.get(keys[name])
         assert {key.to_user_string() for key in node.parent_keys} == set(stage.inputs), name
