@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from aivj_assets.contracts.base import ContractFile, ContractModel
+from aivj_assets.layout import write_json_rows
 
 
 class RunPreset(ContractModel):
@@ -72,3 +74,18 @@ class RunManifest(ContractFile):
     time: RunTime
     batches: list[RunBatch]
     presets: list[RunPreset]
+
+    def save(self, path: Path) -> None:
+        """Write the file whole, a preset a line."""
+        write_json_rows(path, self._rows())
+
+    def save_if_changed(self, path: Path) -> bool:
+        """Write the file unless it says the same already, whenever it was generated; returns whether it was written.
+
+        130,000 presets as one text and as two objects to compare would take a gigabyte beside the records.
+        """
+        return write_json_rows(path, self._rows(), unless_only="generatedAt")
+
+    def _rows(self) -> dict[str, Any]:
+        head = self.model_copy(update={"presets": []}).to_json()
+        return {**head, "presets": (preset.to_json() for preset in self.presets)}

@@ -38,6 +38,7 @@ from aivj_assets.layout.writing import (
     write_bytes_atomic,
     write_json_atomic,
     write_json_files,
+    write_json_rows,
     write_text_atomic,
 )
 
@@ -70,5 +71,6 @@ __all__ = [
     "write_bytes_atomic",
     "write_json_atomic",
     "write_json_files",
+    "write_json_rows",
     "write_text_atomic",
 ]
