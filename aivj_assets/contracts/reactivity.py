@@ -7,6 +7,8 @@ control.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -136,3 +138,11 @@ class Reactivity(ContractFile):
     clusters: list[ClusterReactivity]
     reactive_fraction: float = Field(ge=0, le=1)
     duration_s: float
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what was found, without when it was and how long it took."""
+        content = self.to_json()
+        for name in ("generatedAt", "durationS"):
+            del content[name]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

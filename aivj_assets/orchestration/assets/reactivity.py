@@ -15,7 +15,7 @@ from aivj_assets.contracts.render_parameters import SILENCE, pixel_parameters
 from aivj_assets.contracts.sound_file import SOUND_RATE_HZ
 from aivj_assets.contracts.style import StyleEntry, StyleIndex
 from aivj_assets.errors import UserError
-from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file
+from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
 from aivj_assets.orchestration.assets.publication import publishable_batches
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.file_lock import held_lock
@@ -95,8 +95,7 @@ def reactivity(
                 root.reactivity_progress(pack).unlink(missing_ok=True)
             made.save(root.reactivity(pack))
             rendering.tidy()
-        digest = sha256_file(root.reactivity(pack))
-        return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata=_facts(root, made))
+        return dg.MaterializeResult(data_version=dg.DataVersion(made.digest), metadata=_facts(root, made))
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_an_unknown_pack_is_one_line(root: DataRoot, says: Says) -> None:
     assert err.count("\n") == 1
 
 
-def test_the_summary_says_who_follows_who_does_not_hear_and_what_is_missing() -> None:
+def test_the_summary_says_who_follows_who_does_not_hear_and_what_is_missing_whenever_it_was() -> None:
     score = {"score": 0.5, "control": 0.1, "other": 0.2, "p": 0.01, "motion_silence": 0.1, "motion_audio": 0.2}
     entries = [
         {"preset_id": "a", "cluster": "c00", "audios": [], "q": 0.01, "difference": 0.1, "reactive": True, **score},
@@ -83,6 +83,9 @@ def test_the_summary_says_who_follows_who_does_not_hear_and_what_is_missing() ->
             "left_out": {"pack/batch-0002": "it is not accepted"},
         }
     )  # fmt: skip
+    later = report.model_copy(update={"generated_at": "2027-01-01T00:00:00.000Z", "duration_s": 9.0})
+    assert later.digest == report.digest
+    assert report.model_copy(update={"seed": 2}).digest != report.digest
     first, *more = summary(report)
     assert first.startswith("1 of 2 presets follow the sound (pulse beside silence; at most 5% of them by chance); ")
     assert first.endswith("; 1 do not hear it at all. 61 s.")
