@@ -157,7 +157,7 @@ def _ended(session: SessionLine, shown: _OnScreen, end: EndLine, left_out: Count
     if shown.blacklisted:
         left_out[BLACKLISTED] += 1
     elif shown.liked or end.held_s > 0:
-        left_out[ENOUGH] += skipped
+        left_out.update([ENOUGH] if skipped else [])
         yield _pair(session, shown.pick, liked=True, weight=1.0)
     elif not skipped:
         left_out[CENSORED.format(end.ended_by)] += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 
@@ -118,12 +119,20 @@ def _sources(material: Material) -> tuple[Sequence[Judged], Sequence[Judged], Se
 
 def train(material: Material, options: Options, *, progress: Progress | None = None) -> AudioStyleModel:
     """Return the model with its proof and verdict; deterministic. `material` is that of `prepare_evidence`."""
+    check_options(options)
+    with one_thread():
+        return _train(material, options, progress)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fit on one thread: matrices this small are slower on several, and their last digits depend on how many."""
+    # Only libraries that are loaded are limited.
+    import sklearn.linear_model  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    check_options(options)
-    # Matrices this small are slower on several threads, and their last digits depend on how many there are.
     with threadpool_limits(limits=1):
-        return _train(material, options, progress)
+        yield
 
 
 def _train(material: Material, options: Options, progress: Progress | None) -> AudioStyleModel:
