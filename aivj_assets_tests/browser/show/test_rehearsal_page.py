@@ -195,6 +195,11 @@ def test_bands_show_what_was_heard_what_was_made_and_what_was_on_screen_in_both_
     assert seen["dark"] != seen["light"]
 
 
+def test_an_hour_is_a_page_of_less_than_a_megabyte(hour: Path) -> None:
+    assert (hour / "index.html").stat().st_size < 1_000_000
+    assert sum(path.stat().st_size for path in hour.rglob("*") if path.is_file()) < 5_000_000
+
+
 def test_the_figures_stand_side_by_side_and_no_rule_is_broken(page: Page) -> None:
     expect(page.locator("#violations")).to_contain_text("None: no preset or cluster came back too soon")
     head = page.locator("#comparison thead th")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -27,7 +29,7 @@ from aivj_assets.orchestration.assets.rehearsal import (
     stage_of,
 )
 from aivj_assets.orchestration.instance import open_instance
-from aivj_assets.orchestration.launch import RunOutcome
+from aivj_assets.orchestration.launch import RunOutcome, explain_run
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets_tests.builders import seed_storage, write_manifest
@@ -111,11 +113,22 @@ def test_the_command_plays_a_file_and_leaves_a_folder_and_a_recorded_check(
         assert [one.status.value for one in check] == ["SUCCEEDED"]
 
 
-def test_without_a_file_a_set_is_generated_and_json_is_all_that_is_printed(root: DataRoot, says: Says) -> None:
+def test_json_is_all_that_is_printed_and_the_asset_gets_what_was_given(
+    root: DataRoot, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Mapping[str, object]] = []
+
+    def made(*arguments: Any, **_: object) -> bool:
+        given.append(arguments[4])
+        make_rehearsal(root, PACK, RehearsalConfig(minutes=0.5, seed=2))
+        return True
+
+    monkeypatch.setattr(command_module, "make_pack_asset", made)
     status, out, _ = says("rehearse", PACK, "--minutes", "0.5", "--seed", "2", "--json")
     assert status == 0
     told = json.loads(out)
     assert told == facts(root).to_json()
+    assert given == [{"audio": None, "minutes": 0.5, "seed": 2, "video": False}]
     assert (told["generated"], told["track"]["durationS"]) == (True, 30)
     assert [play["play"] for play in told["plays"]] == ["selector", "listOrder", "random"]
 
@@ -192,16 +205,20 @@ def test_what_cannot_be_rehearsed_is_one_line_and_no_run(
 
 
 def test_a_file_that_is_no_sound_fails_in_one_line_and_the_rehearsal_before_stays(
-    root: DataRoot, says: Says, tmp_path: Path
+    root: DataRoot, tmp_path: Path
 ) -> None:
     make_rehearsal(root, PACK, RehearsalConfig(minutes=0.2))
     before = files(root)
     broken = tmp_path / "broken.mp3"
     broken.write_bytes(b"this is no sound" * 40)
-    status, out, _ = says("rehearse", PACK, str(broken))
-    assert status == 1
-    assert "broken.mp3 is no sound that can be read" in " ".join(out.split())
-    assert "Traceback" not in out
+    with open_instance(root, {}) as instance:
+        result = materialized(root, instance, audio=str(broken))
+        problems, rejected, _ = explain_run(instance, result.run_id)
+    assert not result.success
+    (problem,) = problems
+    assert "broken.mp3 is no sound that can be read" in problem
+    assert "\n" not in problem
+    assert rejected == []
     assert files(root) == before
     assert not root.rehearsal_progress(PACK).exists()
 

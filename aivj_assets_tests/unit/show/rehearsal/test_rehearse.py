@@ -31,11 +31,11 @@ def played(performance: Performance, presets: int = 300, clusters: int = 24, see
     return rehearse(material_of(presets, clusters), performance, seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_generated_set_is_played_without_a_broken_rule_and_closer_to_the_music_than_by_list_or_chance(
     seed: int,
 ) -> None:
-    made = generate_set(240, seed, sample_rate_hz=RATE_HZ)
+    made = generate_set(180, seed, sample_rate_hz=RATE_HZ)
     track = made.track()
     truth = Truth(sections_of(made.sections), made.beats_s)
     found = played(Performance(track, analyse(track), truth), seed=seed).rehearsal
@@ -43,7 +43,7 @@ def test_a_generated_set_is_played_without_a_broken_rule_and_closer_to_the_music
     assert found.violations == []
     assert (ours.violation_count, ours.relaxed_picks) == (0, 0)
     assert rehearsal_finding(found).passed
-    assert ours.picks >= 8
+    assert ours.picks >= 6
     assert ours.tier_match_fraction is not None
     for other in others:
         assert other.tier_match_fraction is not None
@@ -52,20 +52,20 @@ def test_a_generated_set_is_played_without_a_broken_rule_and_closer_to_the_music
     assert [section.name for section in found.sections] == [section.name for section in made.sections]
 
 
-def test_an_hour_is_clean_and_covers_the_library_in_a_small_folder(tmp_path: Path) -> None:
+def test_half_an_hour_is_clean_and_covers_the_library_in_a_small_folder(tmp_path: Path) -> None:
     names = [entry.preset_id for entry in entries_of(300, 24)]
     material = replace(material_of(), frames=write_pictures(tmp_path / "frames", names))
-    hour = performance_of(set_of(60))
-    facts = write_rehearsal(tmp_path / "made", material, hour, rehearse(material, hour, seed=1))
+    long = performance_of(set_of(30))
+    facts = write_rehearsal(tmp_path / "made", material, long, rehearse(material, long, seed=1))
     ours = facts.figures("selector")
     assert (ours.violation_count, ours.relaxed_picks) == (0, 0)
     assert ours.cluster_coverage_fraction == 1
-    assert ours.presets_shown > 0.5 * 300
+    assert ours.presets_shown > 0.3 * 300
     assert (ours.repeats_within_cooldown, ours.immediate_cluster_repeats) == (0, 0)
     assert ours.on_beat_fraction is not None
     assert ours.on_beat_fraction > 0.5
-    assert facts.page_bytes < 1_000_000
-    assert facts.folder_bytes < 5_000_000
+    assert facts.page_bytes < 500_000
+    assert facts.folder_bytes < 3_000_000
 
 
 def test_a_seed_says_what_is_picked() -> None:
