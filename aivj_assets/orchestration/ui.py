@@ -21,6 +21,7 @@ from rich.console import Console
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
 from aivj_assets.orchestration.automation import AUTOMATION_SENSOR, automation_is_on
+from aivj_assets.orchestration.fleet.settings import is_cluster
 from aivj_assets.orchestration.instance import open_instance, prepare_home, report_dead_runs
 from aivj_assets.orchestration.night import Night
 from aivj_assets.orchestration.page_server import PAGES_URL_VARIABLE, served_pages
@@ -57,7 +58,7 @@ def serve_ui(
     if automation is not None and automation not in AUTOMATION_MODES:
         raise UserError(f"--automation {automation}: choose {' or '.join(AUTOMATION_MODES)}.")
     _require_free_port(port)
-    prepare_home(root)
+    home = prepare_home(root, os.environ)
     only_one = FileLock(root.dagster_home / "ui.lock", timeout=0)
     try:
         only_one.acquire()
@@ -69,8 +70,9 @@ def serve_ui(
                 text = f"Port {port + 1} is taken: the UI's links to pages lead nowhere."
                 console.print(text, highlight=False, soft_wrap=True)
             return _serve(
-                console, root, port=port, embedder=embedder, pretrained=pretrained, automation=automation, pages=pages
-            )
+                console, root, home, port=port, embedder=embedder, pretrained=pretrained, automation=automation,
+                pages=pages,
+            )  # fmt: skip
     finally:
         only_one.release()
 
@@ -78,6 +80,7 @@ def serve_ui(
 def _serve(
     console: Console,
     root: DataRoot,
+    home: Path,
     *,
     port: int,
     embedder: str | None,
@@ -90,7 +93,7 @@ def _serve(
     environ = {
         **os.environ,
         "AIVJ_ROOT": str(root.path),
-        "DAGSTER_HOME": str(root.dagster_home),
+        "DAGSTER_HOME": str(home),
         UI_URL_VARIABLE: f"http://{HOST}:{port}",
         **({PAGES_URL_VARIABLE: pages} if pages else {}),
         **({EMBEDDER_VARIABLE: embedder} if embedder else {}),
@@ -104,9 +107,7 @@ def _serve(
     url = f"http://{HOST}:{port}"
     with log_path.open("ab") as log:
         # A group of its own: Ctrl-C reaches only us, and we stop the services in order.
-        process = subprocess.Popen(
-            command, cwd=root.dagster_home, env=environ, stdout=log, stderr=log, **own_group(sys.platform)
-        )
+        process = subprocess.Popen(command, cwd=home, env=environ, stdout=log, stderr=log, **own_group(sys.platform))
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         console.print(f"Starting the UI and the daemon for {root.path} ...", highlight=False, soft_wrap=True)
@@ -147,9 +148,12 @@ def _say_modes(console: Console, root: DataRoot, environ: Mapping[str, str]) -> 
 
 
 def _sweep(root: DataRoot) -> None:
-    """Mark the runs as failed that ended together with their daemon: theirs is this UI, which does not run now."""
+    """Mark the runs as failed that ended together with their daemon: theirs is this UI, which does not run now.
+
+    In the cluster profile a run's process is a worker's and outlives the daemon.
+    """
     with open_instance(root, os.environ) as instance:
-        report_dead_runs(instance, root, daemon_is_gone=True)
+        report_dead_runs(instance, root, daemon_is_gone=not is_cluster(os.environ))
 
 
 def own_group(platform: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.budget import record_incomplete, stop_at, why_incomplete
 from aivj_assets.orchestration.fleet.renderers import browsers_at_once, require_renderer
 from aivj_assets.orchestration.fleet.settings import RENDER_TAGS
-from aivj_assets.orchestration.fleet.steps import require_lease, why_stop
+from aivj_assets.orchestration.fleet.steps import go_on_elsewhere, why_stop
 from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.parameters import effective_parameters, render_config_schema, render_parameters
 from aivj_assets.orchestration.partitions import BATCHES
@@ -171,7 +171,7 @@ def render_shard(
         if not parent_is_alive(owner):
             # Without a word: a step that ends well here would be skipped when the run is taken up again.
             os._exit(1)
-        require_lease()
+        go_on_elsewhere()
     return vars(outcome)
 
 

@@ -13,9 +13,15 @@ from aivj_assets.contracts.base import utc_now
 from aivj_assets.contracts.frames_meta import FramesMeta
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration.fleet.announce import living_workers, render_slots, seen_workers, this_worker
+from aivj_assets.orchestration.fleet.announce import (
+    Announcement,
+    living_workers,
+    render_slots,
+    seen_workers,
+    this_worker,
+)
 from aivj_assets.orchestration.fleet.settings import RENDER_QUEUE
-from aivj_assets.orchestration.fleet.steps import only_step
+from aivj_assets.orchestration.fleet.steps import disk_problem, only_step
 
 RENDER_STEPS = ("frames.plan_frames", "frames.render_shard")
 _WAIT_S = 5.0
@@ -51,12 +57,18 @@ def decide_renderer(root: DataRoot, pack: str, renderer: str, host: str) -> str:
 
 
 def wait_for_another_worker(instance: dg.DagsterInstance, root: DataRoot, args: ExecuteStepArgs) -> float | None:
-    """Return for how many seconds a step is put back because another living worker has the pack's renderer, else None.
+    """Return for how many seconds a step is put back for another worker, None when this one is to run it.
 
-    Where none lives the step is run, and fails in one line (`require_renderer`).
+    It goes back when another living worker has the pack's renderer, or when this machine's disk is full and another
+    machine does the same work. Where there is none the step is run, and fails in one line (`require_renderer`).
     """
     me = this_worker()
-    if me is None or me.renderer is None or not only_step(args).startswith(RENDER_STEPS):
+    if me is None:
+        return None
+    is_rendering = only_step(args).startswith(RENDER_STEPS)
+    if disk_problem() is not None and _others(root, me, RENDER_QUEUE if is_rendering else None):
+        return _WAIT_S
+    if me.renderer is None or not is_rendering:
         return None
     run = instance.get_run_by_id(args.run_id)
     partition = run.tags.get(_PARTITION_TAG) if run is not None else None
@@ -65,8 +77,14 @@ def wait_for_another_worker(instance: dg.DagsterInstance, root: DataRoot, args: 
     wanted = decide_renderer(root, BatchKey.parse(partition).pack, me.renderer, me.host)
     if wanted == me.renderer:
         return None
-    others = [worker for worker in living_workers(root, RENDER_QUEUE) if worker.renderer == wanted]
-    return _WAIT_S if others else None
+    return _WAIT_S if any(worker.renderer == wanted for worker in _others(root, me, RENDER_QUEUE)) else None
+
+
+def _others(root: DataRoot, me: Announcement, queue: str | None) -> list[Announcement]:
+    """Return the other living workers of a queue, by default of one of those of `me`."""
+    queues = {queue} if queue is not None else set(me.queues)
+    alive = [seen.worker for seen in seen_workers(root) if seen.alive and seen.worker.name != me.name]
+    return [worker for worker in alive if not queues.isdisjoint(worker.queues)]
 
 
 def require_renderer(root: DataRoot, pack: str) -> None:

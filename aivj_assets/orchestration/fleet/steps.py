@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -14,7 +15,7 @@ from dagster._grpc.types import ExecuteStepArgs
 from dagster._serdes import serialize_value
 
 from aivj_assets.layout import DataRoot
-from aivj_assets.orchestration.fleet.lease import Lease, lease_place, take
+from aivj_assets.orchestration.fleet.lease import Lease, host_name, lease_place, take
 from aivj_assets.orchestration.fleet.settings import FleetSettings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _OVER = {
     dg.DagsterRunStatus.CANCELING,
     dg.DagsterRunStatus.CANCELED,
 }
+LEAST_FREE_BYTES = 100_000_000
+_DISK_RETRIES, _DISK_WAIT_S = 1000, 5.0
 _held: Lease | None = None
 
 
@@ -34,15 +37,29 @@ def held_lease() -> Lease | None:
 
 
 def why_stop() -> str | None:
-    """Return why the step that this process runs may not go on, None when it may (always, outside a worker)."""
-    return None if _held is None else _held.check()
+    """Return why the step that this process runs may not go on here, None when it may (always, outside a worker)."""
+    return None if _held is None else _held.check() or disk_problem()
 
 
-def require_lease() -> None:
-    """Raise `LeaseLostError` when the step that this process runs may not go on."""
-    reason = why_stop()
-    if reason is not None:
-        raise LeaseLostError(reason)
+def disk_problem() -> str | None:
+    """Return that this machine's own disk, where browsers keep their profiles, is full, or None."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    return f"{folder} on {host_name()} is full" if free < LEAST_FREE_BYTES else None
+
+
+def go_on_elsewhere() -> None:
+    """Raise what has the step tried again, here or elsewhere, when this process had to leave off in the middle of it.
+
+    What the step has stored is kept. Does nothing outside a worker.
+    """
+    if _held is None:
+        return
+    lost = _held.check()
+    if lost is not None:
+        raise LeaseLostError(lost)
+    if disk_problem() is not None:
+        raise dg.RetryRequested(max_retries=_DISK_RETRIES, seconds_to_wait=_DISK_WAIT_S)
 
 
 class LeaseLostError(Exception):
@@ -146,6 +163,3 @@ def is_storage_error(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-Result = list[Any]

@@ -40,6 +40,8 @@ class StepTask(Task):  # type: ignore[misc] # untyped
 
     abstract = True
     max_retries = None
+    # Of what a step returns; the log would show a page a step.
+    resultrepr_maxsize = 40
     acks_late = True
     reject_on_worker_lost = True
     settings: FleetSettings
@@ -73,7 +75,7 @@ class StepTask(Task):  # type: ignore[misc] # untyped
                 return packed(ended)
             wait_s = wait_for_another_worker(instance, root, args)
             if wait_s is not None:
-                raise self._give_back("another worker has the pack's renderer", wait_s)
+                raise self._give_back("another worker is to run it: renderer, or a full disk here", wait_s)
             end = end_this_process if self.can_end_process else _go_on
             with leased_step(instance, root, self.settings, args, end_process=end):
                 # It may have ended while this worker waited for its lease.
