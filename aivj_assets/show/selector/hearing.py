@@ -40,8 +40,10 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def heard(observation: Mapping[str, Any]) -> Heard:
+def heard(observation: Any) -> Heard:
     """Read an observation (`AudioTimeline.observation`); features that are no finite numbers are left out."""
+    if not isinstance(observation, Mapping):
+        observation = {}
     phrase, bar, beat, section = (_happened(observation.get(name)) for name in ("phrase", "bar", "beat", "section"))
     tier = observation.get("tier")
     told = observation.get("features")

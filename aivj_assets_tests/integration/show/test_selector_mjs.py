@@ -91,7 +91,14 @@ def oddities() -> dict[str, dict[str, Any]]:
         row.update(odd[place // 5 % len(odd)] if place % 5 == 0 else {})
         if place > len(rows) / 2:
             row["clusterProbabilities"] = {"__proto__": 7, "a b": -1, "\xff": 0.5, "\U0001f600": None}
-    script = [["act", "skip", 0], ["act", "dance", None], *script_of(music(0, 1)), ["step", {}]]
+    script = [
+        ["act", "skip", 0],
+        ["act", "dance", None],
+        *script_of(music(0, 1)),
+        ["step", {}],
+        ["step", None],
+        ["step", [1]],
+    ]
     script += [["step", row] for row in rows]
     script += [["act", "hold", 700], ["act", "hold", 701], ["step", {"timeS": 5000.0}], ["act", "blacklist", 5001]]
     script += [["step", {"timeS": 5002.5}], ["finish", None], ["finish", 1], ["step", rows[5]]]

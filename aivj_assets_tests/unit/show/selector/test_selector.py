@@ -218,8 +218,8 @@ def test_large_clusters_do_not_take_over_the_show() -> None:
 def test_observations_that_make_no_sense_do_not_break_the_show() -> None:
     selector = show(random_index(300, 12))
     odd: list[Any] = [
-        {}, row(math.nan), row(math.inf, "loud"), row(20.0, features={"a": math.nan, "b": 10**400, "c": 1}), row(-50.0),
-        row(21.0, None, tempoConfidence=math.nan, clusterProbabilities={"c00": math.nan}, features=None),
+        {}, None, row(math.nan), row(math.inf, "loud"), row(20.0, features={"a": math.nan, "b": 10**400, "c": 1}),
+        row(-50.0), row(21.0, None, tempoConfidence=math.nan, clusterProbabilities={"c00": math.nan}, features=None),
     ]  # fmt: skip
     picks = [made.pick for made in map(selector.step, odd) if made.pick is not None]
     assert [one.reason for one in picks] == ["start", "noBeat"]
