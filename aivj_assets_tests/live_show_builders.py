@@ -26,8 +26,14 @@ from aivj_assets.contracts.style import (
     StylePolicy,
     WaitSeconds,
 )
-from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, style_index_name, write_json_atomic
-from aivj_assets.show.live.pack import MODEL_NAME
+from aivj_assets.layout import (
+    AUDIO_STYLE_NAME,
+    PUBLISHED_CLUSTERS_NAME,
+    STYLE_POLICY_NAME,
+    DataRoot,
+    style_index_name,
+    write_json_atomic,
+)
 from aivj_assets.show.server import ShowOptions, ShowServer
 from aivj_assets_tests.builders import NOW, write_manifest
 
@@ -79,7 +85,7 @@ def publish_model(root: DataRoot, *, favoured: str, pack: str = "pack") -> Path:
     """Write an audio -> style model that knows one cluster only; returns its path."""
     clusters = [f"c0{at}" for at in range(4)]
     bias = [9.0 if cluster == favoured else -9.0 for cluster in clusters]
-    path = root.published(pack, MODEL_NAME)
+    path = root.published(pack, AUDIO_STYLE_NAME)
     AudioStyleModel(
         generated_at=NOW, pack=pack, index_hash="a" * 64, inputs_sha256="b" * 64, inputs=["loudnessMean"], mean=[0],
         scale=[1], clip=5, layers=[Layer(weights=[[0.0]] * 4, bias=bias, activation="identity")], output="softmax",

@@ -14,9 +14,14 @@ from aivj_assets.contracts.preset_file import PresetRefusal, read_preset_file
 from aivj_assets.contracts.run_manifest import RunManifest
 from aivj_assets.contracts.style import StyleIndex, StylePolicy
 from aivj_assets.errors import UserError
-from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, sha256_file, style_index_name
-
-MODEL_NAME = "aivj-audio-style.v0.json"
+from aivj_assets.layout import (
+    AUDIO_STYLE_NAME,
+    PUBLISHED_CLUSTERS_NAME,
+    STYLE_POLICY_NAME,
+    DataRoot,
+    sha256_file,
+    style_index_name,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class ShowPack:
 
     def _model(self) -> dict[str, Any]:
         """Return the audio -> style model with its hash; without a usable one the rule picks alone, and why is told."""
-        path = self.root.published(self.pack, MODEL_NAME)
+        path = self.root.published(self.pack, AUDIO_STYLE_NAME)
         if not path.is_file():
             return {"model": None, "modelHash": None, "modelProblem": None}
         try:

@@ -78,8 +78,8 @@ class Deck {
 }
 
 /**
- * The decks of a show. `events`: `loaded({number, loadMs})`, `failed({number, code, text})`, `frames({fps, longestMs})`,
- * `ready()`, `broken(text)` when the browser cannot draw at all.
+ * The decks of a show. `events`: `loaded({number, loadMs})`, `failed({number, code, text})`,
+ * `frames({fps, longestMs})`, `ready()`, `broken(text)` when the browser cannot draw at all.
  */
 export class Decks {
   constructor(box, events) {
@@ -201,7 +201,7 @@ export class Decks {
     if (deck === this.top) this.top = null;
   }
 
-  /** Smaller pictures where the machine does not keep up, larger ones again where it has room; from the next load on. */
+  /** Smaller pictures where the machine does not keep up, larger ones where it has room; from the next load on. */
   #count({ frames, spanMs, longestMs }) {
     const fps = (1000 * frames) / spanMs;
     if (!(fps >= 0 && fps < 1000)) return;

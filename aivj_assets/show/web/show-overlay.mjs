@@ -27,7 +27,9 @@ export class Overlay {
       this.fills.set(name, fill);
     }
     const style = getComputedStyle(document.documentElement);
-    this.colours = Object.fromEntries(["calm", "groove", "peak"].map((tier) => [tier, style.getPropertyValue(`--${tier}`)]));
+    this.colours = Object.fromEntries(
+      ["calm", "groove", "peak"].map((tier) => [tier, style.getPropertyValue(`--${tier}`)]),
+    );
     this.canvas = byId("history");
   }
 
@@ -45,7 +47,8 @@ export class Overlay {
     if (!rows.some(({ presetId }) => presetId === pick.presetId)) rows.splice(-1, 1, pick);
     byId("candidates").replaceChildren(...rows.map((one) => this.#candidate(one, pick, most)));
     const count = pick.candidateCount;
-    byId("candidate-count").textContent = count === 1 ? "The only candidate." : `Of ${count.toLocaleString("en")} candidates.`;
+    byId("candidate-count").textContent =
+      count === 1 ? "The only candidate." : `Of ${count.toLocaleString("en")} candidates.`;
   }
 
   #candidate({ presetId, cluster, probability }, pick, most) {
@@ -118,7 +121,7 @@ export class Overlay {
     const rows = Math.round(HISTORY_S / timeline.rowS);
     const x = (at) => width - ((row - at) / rows) * width;
     const first = Math.max(0, row - rows);
-    for (let from = first; from <= row; ) {
+    for (let from = first; from <= row;) {
       let to = from;
       while (to <= row && timeline.tiers[to] === timeline.tiers[from]) to += 1;
       context.fillStyle = this.colours[timeline.tiers[from]];
@@ -137,7 +140,8 @@ export class Overlay {
     context.stroke();
     context.fillStyle = "#fff";
     for (let at = first; at <= row; at += 1) {
-      if (timeline.value("section", at) > 0) context.fillRect(x(at) - devicePixelRatio, 0, 2 * devicePixelRatio, height);
+      if (timeline.value("section", at) > 0)
+        context.fillRect(x(at) - devicePixelRatio, 0, 2 * devicePixelRatio, height);
     }
   }
 }

@@ -15,7 +15,7 @@ export class Session {
   #presetIds = []; // by number of the pick
 
   /**
-   * `events`: `picked(pick, previous)`, `ended(end)`. `probabilities(features, tier)` gives the model's {cluster: p} or null.
+   * `events`: `picked(pick)`, `ended(end)`. `probabilities(features, tier)` gives the model's {cluster: p}, or null.
    * `log.push(line)` gets every line after the session line.
    */
   constructor({ pack, seed, timeline, store, log, events, probabilities }) {
@@ -104,7 +104,7 @@ export class Session {
     this.events.ended(end);
   }
 
-  /** What the person did: skip, favourite (again: no favourite), hold (again: release), blacklist. Null: nothing is on. */
+  /** What the person did: skip, favourite (again: none), hold (again: release), blacklist. Null: nothing is on. */
   act(name) {
     if (!this.pick || this.over) return null;
     const { presetId } = this.pick;

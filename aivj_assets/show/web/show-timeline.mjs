@@ -61,7 +61,11 @@ export class Timeline {
 
   /** What the selector hears of a row, as `AudioTimeline.observation` gives it. */
   observation(row) {
-    const heard = { timeS: this.timeOf(row), tier: this.tiers[row], tempoConfidence: this.value("tempoConfidence", row) };
+    const heard = {
+      timeS: this.timeOf(row),
+      tier: this.tiers[row],
+      tempoConfidence: this.value("tempoConfidence", row),
+    };
     for (const name of this.events) heard[name] = this.value(name, row) > 0;
     heard.features = {};
     for (const name of this.windowFeatures) heard.features[name] = this.value(name, row);

@@ -24,7 +24,9 @@ export function reasonText({ reason, favourite }) {
 
 /** "" when all rules were kept. */
 export function relaxedText({ relaxed }) {
-  return relaxed.length ? `Nothing else was left, so a rule gave way: ${relaxed.map((rule) => RULES[rule]).join(", ")}.` : "";
+  return relaxed.length
+    ? `Nothing else was left, so a rule gave way: ${relaxed.map((rule) => RULES[rule]).join(", ")}.`
+    : "";
 }
 
 /** "12", "3:07", "1:02:03" of seconds. */
