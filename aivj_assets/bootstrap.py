@@ -29,7 +29,7 @@ USAGE = """usage: python3 -m aivj_assets demo [options]        run the main job 
 
 Both set up .venv, a web engine and a browser first when they are not there yet. `demo --help` lists its options."""
 
-EXTRAS = {"demo": ("offline",), "test": ("dev", "offline")}
+EXTRAS = {"demo": ("offline",), "test": ("cluster", "dev", "offline")}
 MIN_NODE_MAJOR = 18
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130

@@ -216,12 +216,21 @@ def doctor(
     apply: Annotated[
         bool, typer.Option("--apply", help="Set the recommended number of browsers as the limit of Dagster's pool.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look at broker, database, shared folder and every announced worker.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     embedder: EmbedderOption = None,
     pretrained: PretrainedOption = None,
     root: RootOption = None,
 ) -> None:
     """Show what this machine has and how many browsers suit it; exit status 1 when something stops rendering."""
+    if cluster:
+        from aivj_assets.orchestration.fleet.doctor import fleet_doctor_and_report
+
+        if batch is not None or quick or apply:
+            raise UserError("--cluster looks at the cluster alone: leave the batch, --quick and --apply out.")
+        raise typer.Exit(fleet_doctor_and_report(console, data_root(root), as_json=as_json))
     from aivj_assets.orchestration.doctor import DoctorOptions, doctor_and_report
 
     options = DoctorOptions(

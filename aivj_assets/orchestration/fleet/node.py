@@ -67,9 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     from celery.signals import worker_process_init, worker_ready
 
     from aivj_assets import definitions
+    from aivj_assets.orchestration.fleet.look import add_command
     from aivj_assets.orchestration.fleet.tasks import worker_app
 
     settings = FleetSettings.of(os.environ)
+    add_command()
     own_process = pool_of(sys.platform) == "prefork"
     app = worker_app(settings, own_process=own_process)
     # Loaded before the steps' processes are forked, so that they start at once.
