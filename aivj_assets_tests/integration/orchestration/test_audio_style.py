@@ -39,12 +39,12 @@ def publish_index(root: DataRoot) -> None:
     )
 
 
-def play(root: DataRoot, taste: Taste | None, *, tracks: int = TRACKS, picks: int = 40) -> None:
+def play(root: DataRoot, taste: Taste | None, *, tracks: int = TRACKS, picks: int = 50) -> None:
     """Put the shows of a person in the place of those that lie there."""
     for old in root.shows_dir(PACK).glob("*.jsonl"):
         old.unlink()
     for number in range(tracks):
-        Show(CLUSTERS, taste, track=f"track-{number}", seed=3, picks=picks).save(root.shows_dir(PACK))
+        Show(CLUSTERS, taste, track=f"track-{number}", seed=3, picks=picks, noise=0.05).save(root.shows_dir(PACK))
 
 
 def run(root: DataRoot, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
