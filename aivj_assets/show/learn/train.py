@@ -129,7 +129,7 @@ def one_thread() -> Iterator[None]:
     """Fit on one thread: matrices this small are slower on several, and their last digits depend on how many."""
     # Only libraries that are loaded are limited.
     import sklearn.linear_model  # noqa: F401
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(limits=1):
         yield
