@@ -53,6 +53,8 @@ class Drums:
     bass_gain: float
     tilt_db: float
     """Gain of what lies above 1.5 kHz in the whole piece, as records differ in colour."""
+    hiss_db: float
+    """Level of the noise under all of it: no recording is clean."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator, *, broken: bool) -> Drums:
@@ -71,6 +73,7 @@ class Drums:
             groove_pad=coin(), groove_shaker=coin(), drop_ride=coin(), drop_pad=coin(), thin_ends=coin(),
             hat_gain=float(rng.uniform(0.12, 0.5)), lead_gain=float(rng.uniform(0.12, 0.35)),
             bass_gain=float(rng.uniform(0.3, 0.6)), tilt_db=float(rng.uniform(-6, 6)),
+            hiss_db=float(rng.uniform(-70, -36)),
         )  # fmt: skip
 
 
@@ -135,7 +138,8 @@ def render_stretch(stretch: Stretch, kit: Kit, rng: np.random.Generator) -> Soun
     """Return a section's samples, float32 [n] within -1..1, at its natural level."""
     bench = _Bench(stretch, kit, rng)
     _PLAYS[stretch.name](bench)
-    mixed = _tilted(bench.beats + bench.tones, stretch.drums.tilt_db, kit.rate) * np.float32(0.5)
+    hiss = rng.standard_normal(stretch.samples, np.float32) * np.float32(10 ** (stretch.drums.hiss_db / 20))
+    mixed = _tilted(bench.beats + bench.tones + hiss, stretch.drums.tilt_db, kit.rate) * np.float32(0.5)
     drive = np.float32(stretch.drums.drive if stretch.name in {"drop", "swell"} else 1.0)
     return np.asarray(np.tanh(mixed * drive) * np.float32(0.9), dtype=np.float32)
 

@@ -20,7 +20,7 @@ MIN_HOLD_S = 3.0
 """A tier lasts at least so long."""
 MARGIN = 0.25
 """Another tier must be so much likelier than the present one."""
-SMOOTH_S = 2.0
+SMOOTH_S = 3.0
 # Rows that a mean is made of just after a new section: it must not remember the one before.
 _AFTER_SECTION_ROWS = 6
 _WIDEN_S, _CLOSE_S = 1.0, 300.0
@@ -68,15 +68,15 @@ class TierWeights:
 
 # What `tier_fit.fit_weights()` gives: 16 sets of 10 minutes, `house`, seeds 0 to 15.
 WEIGHTS = TierWeights(
-    more_than_calm=(0.771, 0.253, 1.206, 0.69, 2.363, 2.971, 3.131, 2.773, 0.0),
-    more_than_calm_at=-5.502,
-    peak=(0.578, 2.869, 0.853, 2.883, 3.321, 0.961, 4.497, 0.0, 0.0, -0.915, -4.264),
-    peak_at=-8.218,
+    more_than_calm=(0.777, 0.249, 1.38, 0.385, 2.313, 2.965, 3.133, 2.731, 0.0),
+    more_than_calm_at=-5.323,
+    peak=(0.502, 3.121, 0.36, 2.818, 3.338, 1.025, 4.47, 0.0, 0.0, -0.682, -3.888),
+    peak_at=-8.272,
 )
 
 
 class TierInputs:
-    """Turns rows into what the regressions take: means of about 2 s, and places within the track's own range."""
+    """Turns rows into what the regressions take: means of about 3 s, and places within the track's own range."""
 
     def __init__(self) -> None:
         self._means: dict[str, float] = {}

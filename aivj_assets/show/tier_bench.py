@@ -74,8 +74,8 @@ class TierScore:
     confusion: list[list[int]]
     """[true][told] rows, in the order of `ENERGIES`."""
     delay_s: float | None
-    """Median time from a section's begin to the first row with its tier, of sections that change the tier; those that
-    never get it count with their length. None without such sections."""
+    """Median time from a section's begin until its tier is told for a second on end, of sections that change the tier;
+    those that never get it count with their length. None without such sections."""
     changes_an_hour: float
 
 
@@ -261,7 +261,10 @@ def _delay_s(told: Tiers, sections: Sequence[Section]) -> float | None:
         if before.tier == section.tier:
             continue
         begin, end = (round(time_s * ROWS_A_SECOND) for time_s in (section.start_s, section.end_s))
-        right = np.flatnonzero(told[begin:end] == ENERGIES.index(section.tier))
+        same = told[begin:end] == ENERGIES.index(section.tier)
+        held = min(ROWS_A_SECOND, len(same))
+        runs = np.convolve(same, np.ones(held, np.int64), "valid") if held else np.zeros(0, np.int64)
+        right = np.flatnonzero(runs == held)
         delays.append((float(right[0]) if len(right) else end - begin) / ROWS_A_SECOND)
     return float(np.median(delays)) if delays else None
 

@@ -18,8 +18,6 @@ from aivj_assets.show.audio.tempo import TempoEstimator
 
 _UPDATE_ROWS = 10
 _DELAY_FRAMES = ONSET_DELAY_S * FRAMES_A_SECOND
-# The kick tells the beat from the hi-hat between beats.
-_LOW_WEIGHT = 2.0
 _HOLD_S = 8.0
 _LOST_BELOW = 0.03
 _NEAR_PERIOD = 0.04
@@ -62,7 +60,7 @@ class BeatTracker:
 
     def push(self, onsets: RowOnsets, section: NewSection | None) -> RowBeats:
         """Take a row's onset strength, and the section if one was just noticed."""
-        self._tempo.push(onsets.flux + _LOW_WEIGHT * onsets.low_flux)
+        self._tempo.push(onsets.accent)
         self._bars.hear(float(onsets.low_flux.max()), onsets.white)
         self._rows += 1
         now = float(self._rows * FRAMES_A_ROW)

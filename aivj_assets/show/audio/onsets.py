@@ -13,15 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aivj_assets.show.audio.spectrum import FRAMES_A_ROW, FRAMES_A_SECOND, Floats
+from aivj_assets.show.audio.spectrum import FRAMES_A_ROW, FRAMES_A_SECOND, HIGH_ABOVE_HZ, Floats
 
 LOW_BAND_BELOW_HZ = 180.0
 RATE_OVER_S = 4.0
 _PEAK_DECAY_S = 4.0
+# Hi-hats between beats are as regular as beats.
+_KICK_WEIGHT, _HAT_WEIGHT = 2.0, 0.2
 _LAG = 2
 _GAMMA = 10.0
 _FLOOR_FRACTION = 10 ** (-60 / 20)
-_FLOOR = 10 ** (-100 / 20)
+_FLOOR = 10 ** (-140 / 20)
 _LOCAL = FRAMES_A_SECOND
 _SPACING = 5
 _FIRST_TYPICAL = 0.15
@@ -35,6 +37,8 @@ class RowOnsets:
     """[FRAMES_A_ROW] share of the spectrum that rose, 0..1."""
     low_flux: Floats
     """[FRAMES_A_ROW] the same of the bands below 180 Hz."""
+    accent: Floats
+    """[FRAMES_A_ROW] the same with the kick weighing most and hi-hats least: what a beat is told from."""
     white: Floats
     """[BANDS] mean whitened magnitude a band, 0..1."""
     strength: float
@@ -48,6 +52,7 @@ class Onsets:
 
     def __init__(self, band_hz: Floats) -> None:
         self._low = int(np.searchsorted(band_hz, LOW_BAND_BELOW_HZ))
+        self._high = int(np.searchsorted(band_hz, HIGH_ABOVE_HZ))
         self._peak = np.full(len(band_hz), _FLOOR)
         self._decay = math.exp(-1 / (_PEAK_DECAY_S * FRAMES_A_SECOND))
         self._before = np.zeros((_LAG, len(band_hz)))
@@ -67,17 +72,19 @@ class Onsets:
         spread = before.copy()
         spread[:, 1:] = np.maximum(spread[:, 1:], before[:, :-1])
         spread[:, :-1] = np.maximum(spread[:, :-1], before[:, 1:])
-        rise = np.maximum(logs - spread, 0.0)
+        rise = np.zeros_like(logs) if silent else np.maximum(logs - spread, 0.0)
         flux = rise.mean(axis=1)
-        if silent:
-            flux = np.zeros(FRAMES_A_ROW)
         for value in flux.tolist():
             self._pick(value)
         while self._times and self._times[0] <= self._frame - round(RATE_OVER_S * FRAMES_A_SECOND):
             self._times.popleft()
         heard_s = min(RATE_OVER_S, max(1.0, self._frame / FRAMES_A_SECOND))
-        low = rise[:, : self._low].mean(axis=1) if not silent else flux
-        return RowOnsets(flux, low, white.mean(axis=0), float(flux.max()) / self._typical, len(self._times) / heard_s)
+        low = rise[:, : self._low].mean(axis=1)
+        accent = _KICK_WEIGHT * low + rise[:, self._low : self._high].mean(axis=1)
+        if self._high < rise.shape[1]:
+            accent += _HAT_WEIGHT * rise[:, self._high :].mean(axis=1)
+        strength, rate = float(flux.max()) / self._typical, len(self._times) / heard_s
+        return RowOnsets(flux, low, accent, white.mean(axis=0), strength, rate)
 
     def _whiten(self, bands: Floats) -> Floats:
         white = np.empty_like(bands)
