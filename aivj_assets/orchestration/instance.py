@@ -18,7 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DISK_FULL_ERRNOS, DataRoot, project_root, write_text_atomic
 from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
-from aivj_assets.orchestration.fleet.instance_config import FLEET_POOL_LIMIT, cluster_config, postgres_errors
+from aivj_assets.orchestration.fleet.instance_config import (
+    FLEET_POOL_LIMIT,
+    cluster_config,
+    postgres_errors,
+    require_database,
+)
 from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
 
 # A disk that is full, or that may not be written.
@@ -76,6 +81,8 @@ def prepare_home(root: DataRoot, environ: Mapping[str, str]) -> Path:
 def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInstance:
     """Open the instance of a data root, with its pools' limits set."""
     home = prepare_home(root, environ)
+    if is_cluster(environ):
+        require_database(FleetSettings.of(environ))
     with storage_errors(root):
         instance = dg.DagsterInstance.from_config(str(home))
         set_pool_limits(instance, environ)

@@ -67,8 +67,8 @@ def require_broker(settings: FleetSettings) -> None:
         client.ping()
     except redis.RedisError as error:
         # An authentication error tells no password, and neither does a refused connection.
-        raise UserError(
-            f"Redis at {where(settings.redis_url)} ({REDIS_VARIABLE}) cannot be used: {' '.join(str(error).split())}."
-        ) from None
+        told = " ".join(str(error).split()).rstrip(".")
+        place = where(settings.redis_url)
+        raise UserError(f"Redis at {place} ({REDIS_VARIABLE}) cannot be used: {told}.") from None
     finally:
         client.close()

@@ -178,13 +178,17 @@ def _worker(seen: SeenWorker, root: DataRoot, answer: Mapping[str, Any] | None, 
         problems.append(f"its data root is {worker.root}, not {root.path}: mount it at one path everywhere")
     if answer is None:
         problems.append("it does not answer over the broker")
-    elif answer.get("token") != token:
+    elif "token" not in answer:
+        problems.append("it does not know the question: its code is older")
+    elif answer["token"] != token:
         problems.append("it does not see what is written in the shared folder here")
     elif not answer.get("locked"):
         problems.append("a lock that is held here does not hold there")
     if problems:
         return Looked(name=name, status="failed", detail="; ".join(problems))
     text = f"alive, same versions, clock {seen.clock_off_s:+.1f} s, sees folder and lock"
+    if worker.renderer:
+        text += f"; renders with {worker.renderer_class}: {worker.renderer}"
     return Looked(name=name, status="ok", detail=text)
 
 
@@ -213,13 +217,15 @@ def _renderers(root: DataRoot, workers: Sequence[SeenWorker]) -> list[Looked]:
 def _print(console: Console, report: FleetReport) -> None:
     for each in report.looked:
         console.print(f"{each.status:8}{each.name}: {each.detail}", highlight=False, markup=False, soft_wrap=True)
-    table = Table("worker", "queues", "at once", "alive", "clock", "renderer", "code", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("worker", "queues", "at once", "alive", "clock", "renderer", "code"):
+        table.add_column(title, no_wrap=True)
     for seen in report.workers:
         worker = seen.worker
         table.add_row(
             worker.name, ", ".join(worker.queues), str(worker.concurrency),
             "yes" if seen.alive else f"no ({seen.silent_s:.0f} s)", f"{seen.clock_off_s:+.1f} s",
-            f"{worker.renderer_class}: {worker.renderer}" if worker.renderer else "-", worker.versions.get("code", ""),
+            worker.renderer_class or "-", worker.versions.get("code", ""),
         )  # fmt: skip
     if report.workers:
         console.print(table)

@@ -19,7 +19,7 @@ from dagster_celery.executor import _submit_task
 from aivj_assets.errors import UserError
 from aivj_assets.layout import resolve_data_root
 from aivj_assets.orchestration.fleet.broker import celery_settings, require_broker
-from aivj_assets.orchestration.fleet.lease import RUN_LEASE, lease_place, take
+from aivj_assets.orchestration.fleet.lease import RUN_LEASE, forget_run, lease_place, take
 from aivj_assets.orchestration.fleet.settings import FleetSettings
 from aivj_assets.orchestration.fleet.steps import ended_events, packed
 
@@ -83,7 +83,8 @@ class FleetExecutor(Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Run a plan's steps on the workers."""
         run_id = plan_context.run_id
-        place = lease_place(resolve_data_root(os.environ).leases_dir, run_id, RUN_LEASE)
+        leases_dir = resolve_data_root(os.environ).leases_dir
+        place = lease_place(leases_dir, run_id, RUN_LEASE)
         lease = take(place, expiry_s=self._settings.lease_s)
         if lease is None:
             raise UserError(f"Run {run_id} is led by another process already.")
@@ -92,6 +93,7 @@ class FleetExecutor(Executor):
             yield from core_celery_execution_loop(plan_context, execution_plan, step_execution_fn=_submit)
         finally:
             lease.release()
+            forget_run(leases_dir, run_id)
 
 
 def _end(reason: str) -> None:

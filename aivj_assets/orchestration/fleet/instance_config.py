@@ -14,6 +14,7 @@ from aivj_assets.orchestration.fleet.settings import POSTGRES_VARIABLE, FleetSet
 FLEET_POOL_LIMIT = 500
 """Of the pools `browser` and `embedder`: no limit in fact, each worker takes as many steps as its concurrency."""
 _ROOM = "aivj_assets.orchestration.fleet"
+_CONNECT_TIMEOUT_S = 10
 _DRIVERS_ERRORS = {"OperationalError", "DagsterPostgresException"}
 
 
@@ -48,9 +49,22 @@ def postgres_errors(environ: Mapping[str, str]) -> Iterator[None]:
         cause = _driver_error(error)
         if cause is None:
             raise
-        told = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        place = where(FleetSettings.of(environ).postgres_url)
-        raise UserError(f"PostgreSQL at {place} ({POSTGRES_VARIABLE}) cannot be used: {told[:300]}") from None
+        raise _cannot_be_used(FleetSettings.of(environ), getattr(cause, "orig", None) or cause) from None
+
+
+def require_database(settings: FleetSettings) -> None:
+    """Raise `UserError` when PostgreSQL does not let us in; asked once, before Dagster asks six times."""
+    import psycopg2
+
+    try:
+        psycopg2.connect(settings.postgres_url, connect_timeout=_CONNECT_TIMEOUT_S).close()
+    except psycopg2.Error as error:
+        raise _cannot_be_used(settings, error) from None
+
+
+def _cannot_be_used(settings: FleetSettings, error: BaseException) -> UserError:
+    told = " ".join(str(error).split())[:300].rstrip(".")
+    return UserError(f"PostgreSQL at {where(settings.postgres_url)} ({POSTGRES_VARIABLE}) cannot be used: {told}.")
 
 
 def _driver_error(error: BaseException | None) -> BaseException | None:

@@ -29,6 +29,7 @@ RUN_LEASE = "run"
 """Name of the lease of a run's own process."""
 _RENEWALS_IN_EXPIRY = 12
 _UNREADABLE_S = 120.0
+_FORGET_S = 30 * 86_400.0
 _NUMBER = re.compile(r"\.(\d+)\.json$")
 
 
@@ -113,8 +114,14 @@ def lease_place(leases_dir: Path, run_id: str, step_key: str) -> LeasePlace:
 
 
 def forget_run(leases_dir: Path, run_id: str) -> None:
-    """Remove the leases of a run that is over."""
-    shutil.rmtree(leases_of_run(leases_dir, run_id), ignore_errors=True)
+    """Remove the leases of a run that is over, unless a step of it still lives; and those of runs long gone."""
+    folder = leases_of_run(leases_dir, run_id)
+    if not Watch().living_in(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    for other in leases_dir.iterdir() if leases_dir.is_dir() else ():
+        with suppress(OSError):
+            if time.time() - other.stat().st_mtime > _FORGET_S:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 @dataclass

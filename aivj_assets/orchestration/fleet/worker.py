@@ -20,7 +20,7 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
 from aivj_assets.orchestration.fleet.broker import require_broker
 from aivj_assets.orchestration.fleet.lease import host_name
-from aivj_assets.orchestration.fleet.node import FINISH, GIVE_BACK, READY_LINE
+from aivj_assets.orchestration.fleet.node import FINISH, GIVE_BACK, READY_LINE, pool_of
 from aivj_assets.orchestration.fleet.settings import (
     PROFILE_VARIABLE,
     QUEUES,
@@ -57,17 +57,19 @@ def parse_queues(text: str) -> tuple[str, ...]:
     return named
 
 
-def node_plans(queues: Sequence[str], concurrency: int, runs: int, *, host: str) -> list[NodePlan]:
-    """Return the workers to start: one for runs, which only wait for their steps, and one for all steps.
+def node_plans(queues: Sequence[str], concurrency: int, runs: int, *, host: str, platform: str) -> list[NodePlan]:
+    """Return the workers to start: for runs, which only wait for their steps, others than for steps.
 
-    In one worker a run would keep the place that its own steps need.
+    In one worker a run would keep the place that its own steps need. Where steps have no processes of their own
+    (Windows), each place is a worker: two steps in one process would take each other's lease.
     """
-    short = uuid.uuid4().hex[:6]
     steps = tuple(name for name in queues if name != RUNS_QUEUE)
-    plans = [NodePlan(f"{'-'.join(steps)}-{short}@{host}", steps, concurrency)] if steps else []
+    wanted = [(steps, concurrency)] if steps else []
     if RUNS_QUEUE in queues:
-        plans.append(NodePlan(f"runs-{short}@{host}", (RUNS_QUEUE,), runs))
-    return plans
+        wanted.append(((RUNS_QUEUE,), runs))
+    if pool_of(platform) != "prefork":
+        wanted = [(named, 1) for named, places in wanted for _ in range(places)]
+    return [NodePlan(f"{'-'.join(named)}-{uuid.uuid4().hex[:6]}@{host}", named, places) for named, places in wanted]
 
 
 def serve_worker(console: Console, root: DataRoot, *, queues: str, concurrency: int | None) -> int:
@@ -84,7 +86,7 @@ def serve_worker(console: Console, root: DataRoot, *, queues: str, concurrency: 
         pass
     renderer = _renderer(console) if RENDER_QUEUE in named else None
     count = concurrency or (browser_limit(os.environ, os.cpu_count() or 1) if RENDER_QUEUE in named else 1)
-    plans = node_plans(named, count, settings.runs, host=host_name())
+    plans = node_plans(named, count, settings.runs, host=host_name(), platform=sys.platform)
     nodes = [_Node(plan, root, renderer) for plan in plans]
     try:
         return _serve(console, nodes)

@@ -78,7 +78,7 @@ def reference(
     tmp_path_factory: pytest.TempPathFactory, web_engine: WebEngine, browser_choice: BrowserChoice
 ) -> Reference:
     del browser_choice
-    count = int(os.environ.get("AIVJ_FLEET_PRESETS", "24"))
+    count = int(os.environ.get("AIVJ_FLEET_PRESETS", "16"))
     folder = tmp_path_factory.mktemp("reference")
     presets = web_engine.package("butterchurn-presets")
     environ = {**os.environ, "AIVJ_PROFILE": "local"}

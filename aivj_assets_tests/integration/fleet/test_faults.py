@@ -20,7 +20,7 @@ from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.integration.fleet.conftest import Reference
 from aivj_assets_tests.integration.fleet.fleet import Fleet, aivj, artefacts, index_ids
-from aivj_assets_tests.integration.fleet.services import Cable, free_port, until
+from aivj_assets_tests.integration.fleet.services import PASSWORD, Cable, free_port, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(600)]
 MakeFleet = Callable[[Path], Fleet]
@@ -59,6 +59,25 @@ def require_as_undisturbed(fleet: Fleet, reference: Reference) -> None:
         assert acceptance_problem(instance, fleet.root, reference.batch, "run_record") is None
 
 
+def require_no_secret(fleet: Fleet) -> None:
+    """Nothing that is kept holds the password: no file of the data root, no log, no row of Dagster's database."""
+    import psycopg2
+
+    secret = PASSWORD.encode()
+    files = [path for folder in (fleet.root.path, fleet.logs) for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if secret in path.read_bytes()] == []
+    connection = psycopg2.connect(fleet.postgres.url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select table_name from information_schema.tables where table_schema = 'public'")
+        tables = [name for (name,) in cursor.fetchall()]
+        assert "event_logs" in tables
+        for table in tables:
+            cursor.execute(f'select count(*) from "{table}" as kept where kept::text like %s', [f"%{PASSWORD}%"])
+            assert cursor.fetchone() == (0,), table
+    connection.close()
+
+
 def wait_for_shard(fleet: Fleet, reference: Reference, least: int = 3) -> int:
     """Wait until a shard is being rendered; returns the pid of a worker at it."""
     until(lambda: fleet.rendered(reference.batch) >= least, "presets are rendered", 180)
@@ -75,6 +94,7 @@ def test_a_worker_that_is_killed_in_mid_shard(make_fleet: MakeFleet, reference: 
     fleet.start_worker("render,embed,default")
     finish(run)
     require_as_undisturbed(fleet, reference)
+    require_no_secret(fleet)
 
 
 @all_faults

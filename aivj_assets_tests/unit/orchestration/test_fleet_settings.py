@@ -108,9 +108,15 @@ def test_a_worker_takes_the_pool_that_works_on_its_system(platform: str, pool: s
 
 
 def test_runs_have_a_worker_of_their_own() -> None:
-    steps, runs = node_plans(("render", "runs", "default"), 2, 4, host="host")
+    steps, runs = node_plans(("render", "runs", "default"), 2, 4, host="host", platform="linux")
     assert (steps.queues, steps.concurrency) == (("render", "default"), 2)
     assert (runs.queues, runs.concurrency) == (("runs",), 4)
+
+
+def test_on_windows_each_place_is_a_worker() -> None:
+    plans = node_plans(("render", "runs"), 2, 1, host="host", platform="win32")
+    assert [(plan.queues, plan.concurrency) for plan in plans] == [(("render",), 1)] * 2 + [(("runs",), 1)]
+    assert len({plan.name for plan in plans}) == 3
 
 
 def test_a_queue_that_is_none_is_one_line() -> None:
