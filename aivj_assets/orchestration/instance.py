@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DISK_FULL_ERRNOS, DataRoot, project_root, write_text_atomic
 from aivj_assets.orchestration.batch_lock import ProcessMark, dead_run_of, living_run_of
+from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.fleet.instance_config import (
     FLEET_POOL_LIMIT,
     cluster_config,
@@ -81,9 +82,12 @@ def prepare_home(root: DataRoot, environ: Mapping[str, str]) -> Path:
 def open_instance(root: DataRoot, environ: Mapping[str, str]) -> dg.DagsterInstance:
     """Open the instance of a data root, with its pools' limits set."""
     home = prepare_home(root, environ)
-    if is_cluster(environ):
+    cluster = is_cluster(environ)
+    if cluster:
         require_database(FleetSettings.of(environ))
-    with storage_errors(root):
+    # On an empty database two would make the same tables and limits.
+    alone = held_lock(root.fleet_dir / "database.lock") if cluster else nullcontext()
+    with storage_errors(root), alone:
         instance = dg.DagsterInstance.from_config(str(home))
         set_pool_limits(instance, environ)
     return instance

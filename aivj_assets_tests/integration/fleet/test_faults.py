@@ -16,8 +16,11 @@ from unittest.mock import patch
 import dagster as dg
 import pytest
 
+from aivj_assets.orchestration.fleet.announce import ALIVE_S, seen_workers
+from aivj_assets.orchestration.fleet.renderers import decide_renderer
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance
+from aivj_assets.render.chromium import BrowserChoice
 from aivj_assets_tests.integration.fleet.conftest import Reference
 from aivj_assets_tests.integration.fleet.fleet import Fleet, aivj, artefacts, index_ids
 from aivj_assets_tests.integration.fleet.services import PASSWORD, Cable, free_port, until
@@ -271,3 +274,59 @@ def test_a_worker_whose_own_disk_fills_up(make_fleet: MakeFleet, reference: Refe
     finally:
         fleet.close()
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@all_faults
+def test_ctrl_c_twice_gives_the_step_back_to_another_worker(make_fleet: MakeFleet, reference: Reference) -> None:
+    fleet = make_fleet(reference.source)
+    leaving = fleet.start_worker("render,embed,default")
+    leaving.wait_ready()
+    run = fleet.start_run("live")
+    wait_for_shard(fleet, reference)
+    began = time.monotonic()
+    for _ in range(2):
+        leaving.process.send_signal(signal.SIGINT)
+        time.sleep(2)
+    assert leaving.process.wait(40) == 0
+    left_s = time.monotonic() - began
+    assert fleet.rendered(reference.batch) < reference.count
+    fleet.start_worker("render,embed,default")
+    finish(run)
+    require_as_undisturbed(fleet, reference)
+    assert left_s < 40
+
+
+@pytest.fixture
+def another_renderer(browser_choice: BrowserChoice, tmp_path: Path) -> dict[str, str]:
+    """A Chromium that renders with SwiftShader whatever it is told, as another machine's might."""
+    script = tmp_path / "chromium"
+    script.write_text(f'#!/bin/sh\nexec "{browser_choice.executable}" "$@" --use-angle=swiftshader\n', encoding="ascii")
+    script.chmod(0o755)
+    return {"AIVJ_CHROMIUM": str(script)}
+
+
+@all_faults
+def test_shards_go_to_the_workers_of_the_pack_s_renderer(
+    make_fleet: MakeFleet, reference: Reference, another_renderer: dict[str, str]
+) -> None:
+    fleet = make_fleet(reference.source)
+    other = fleet.start_worker("render,default", more=another_renderer)
+    right = fleet.start_worker("render,embed")
+    for worker in fleet.workers:
+        worker.wait_ready()
+    renderers = {seen.worker.renderer for seen in seen_workers(fleet.root)}
+    assert len(renderers) == 2
+    renderer = next(name for name in renderers if name and "llvmpipe" in name)
+    decide_renderer(fleet.root, "live", renderer, "here")
+    finish(fleet.start_run("live"))
+    require_as_undisturbed(fleet, reference)
+    # Of the right renderer none is left: a new batch is not started, and the line says what to do.
+    right.kill()
+    time.sleep(ALIVE_S + 2)
+    manifest = fleet.root.manifest(reference.batch)
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('"generatedAt"', '"note": "changed", "generatedAt"', 1), encoding="utf-8")
+    done = fleet.aivj("run", "live", check=False)
+    assert done.returncode != 0
+    assert "no living worker of the queue render has that renderer" in " ".join(done.stdout.split())
+    assert other.process.poll() is None
