@@ -21,7 +21,8 @@ from rich.console import Console
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
 from aivj_assets.orchestration.automation import AUTOMATION_SENSOR, automation_is_on
-from aivj_assets.orchestration.fleet.settings import is_cluster
+from aivj_assets.orchestration.fleet.broker import require_broker
+from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
 from aivj_assets.orchestration.instance import open_instance, prepare_home, report_dead_runs
 from aivj_assets.orchestration.night import Night
 from aivj_assets.orchestration.page_server import PAGES_URL_VARIABLE, served_pages
@@ -59,6 +60,8 @@ def serve_ui(
         raise UserError(f"--automation {automation}: choose {' or '.join(AUTOMATION_MODES)}.")
     _require_free_port(port)
     home = prepare_home(root, os.environ)
+    if is_cluster(os.environ):
+        require_broker(FleetSettings.of(os.environ))
     only_one = FileLock(root.dagster_home / "ui.lock", timeout=0)
     try:
         only_one.acquire()

@@ -17,10 +17,11 @@ from dagster_celery.core_execution_loop import core_celery_execution_loop
 from dagster_celery.executor import _submit_task
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import resolve_data_root
+from aivj_assets.layout import DataRoot, resolve_data_root
+from aivj_assets.orchestration.fleet.announce import seen_workers
 from aivj_assets.orchestration.fleet.broker import celery_settings, require_broker
 from aivj_assets.orchestration.fleet.lease import RUN_LEASE, forget_run, lease_place, take
-from aivj_assets.orchestration.fleet.settings import FleetSettings
+from aivj_assets.orchestration.fleet.settings import STEP_QUEUES, FleetSettings
 from aivj_assets.orchestration.fleet.steps import ended_events, packed
 
 logger = logging.getLogger(__name__)
@@ -83,17 +84,26 @@ class FleetExecutor(Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Run a plan's steps on the workers."""
         run_id = plan_context.run_id
-        leases_dir = resolve_data_root(os.environ).leases_dir
+        root = resolve_data_root(os.environ)
+        leases_dir = root.leases_dir
         place = lease_place(leases_dir, run_id, RUN_LEASE)
         lease = take(place, expiry_s=self._settings.lease_s)
         if lease is None:
             raise UserError(f"Run {run_id} is led by another process already.")
         lease.keep(_end)
         try:
+            missing = _queues_without_worker(root)
+            if missing:
+                plan_context.log.warning(f"No living worker of {', '.join(missing)}: steps that go there wait for one.")
             yield from core_celery_execution_loop(plan_context, execution_plan, step_execution_fn=_submit)
         finally:
             lease.release()
             forget_run(leases_dir, run_id)
+
+
+def _queues_without_worker(root: DataRoot) -> list[str]:
+    served = {queue for seen in seen_workers(root) if seen.alive for queue in seen.worker.queues}
+    return [queue for queue in STEP_QUEUES if queue not in served]
 
 
 def _end(reason: str) -> None:

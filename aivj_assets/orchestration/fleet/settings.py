@@ -18,6 +18,7 @@ RUNS_VARIABLE = "AIVJ_RUNS"
 LOCAL, CLUSTER = PROFILES = ("local", "cluster")
 
 RENDER_QUEUE, EMBED_QUEUE, DEFAULT_QUEUE, RUNS_QUEUE = QUEUES = ("render", "embed", "default", "runs")
+STEP_QUEUES = (RENDER_QUEUE, EMBED_QUEUE, DEFAULT_QUEUE)
 QUEUE_TAG = "dagster-celery/queue"
 """Of an op: on which workers its steps run. Other executors do not look at it."""
 RENDER_TAGS = {QUEUE_TAG: RENDER_QUEUE}
