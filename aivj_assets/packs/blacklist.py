@@ -8,7 +8,7 @@ from typing import Any
 
 from aivj_assets.contracts.adoption import NOT_ADOPTED
 from aivj_assets.contracts.base import utc_now
-from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord, OkRecord
+from aivj_assets.contracts.frames_index import TRANSIENT_REASONS, FailedRecord
 from aivj_assets.contracts.manifest import ManifestPreset
 from aivj_assets.contracts.quality_blacklist import BlacklistedPreset, QualityBlacklist, UnwantedPreset
 from aivj_assets.contracts.verdicts import PresetDecision
@@ -35,9 +35,9 @@ def update_blacklist(old: QualityBlacklist, batches: Sequence[RenderedBatch]) ->
     leaves when its content is ok, or when the preset has another content now. What others added stays as it is. Paths
     are relative to the first batch's `sourceRoot`; a preset from elsewhere is listed by id, URL and content alone.
     """
-    source_root = batches[0].manifest.source_root if batches else old.source_root
     outcomes = _Outcomes.of(batches)
-    found = outcomes.failures(batches)
+    source_root = old.source_root if outcomes.source_root is None else outcomes.source_root
+    found = outcomes.failures()
     kept = {entry.preset_id: entry for entry in old.aivj_entries if not outcomes.refute(entry)}
     entries = sorted((kept | found).values(), key=lambda entry: (entry.listed_path, entry.preset_id))
     return _relisted(old, source_root, aivj_entries=entries, person_entries=old.person_entries)
@@ -114,7 +114,9 @@ def unwanted_presets(listed: QualityBlacklist, batches: Sequence[RenderedBatch])
         "url": set(listed.bad_urls) - set(ours.urls),
         "path": {path.replace("\\", "/") for path in set(listed.bad_source_rel_paths) - set(ours.reasons)},
     }
-    found = {}
+    found: dict[str, str] = {}
+    if not any(names.values()):
+        return found
     for batch in batches:
         same_source = batch.manifest.source_root == listed.source_root
         for preset in batch.manifest.presets:
@@ -168,44 +170,55 @@ def _told(pack: str, reasons: Sequence[str]) -> str:
     return f"pack '{pack}': {', '.join(reasons) or 'no reason given'}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Outcomes:
-    """How presets of the manifests came out: the last record of each, and the content that is ok in any."""
+    """How presets of the manifests came out, and the content that is ok in any.
 
-    records: dict[str, Record]
-    ok_shas: set[str]
+    `records` holds the last record of a failed preset and None for one that is ok: of these nothing more is asked.
+    `entries` are of what failed for good, `source_root` is the first batch's.
+    """
+
+    records: dict[str, FailedRecord | None] = field(default_factory=dict)
+    entries: dict[str, BlacklistedPreset] = field(default_factory=dict)
+    ok_shas: set[str] = field(default_factory=set)
+    source_root: str | None = None
 
     @classmethod
     def of(cls, batches: Sequence[RenderedBatch]) -> _Outcomes:
-        records = {
-            preset.id: batch.records[preset.id]
-            for batch in batches
-            for preset in batch.manifest.presets
-            if preset.id in batch.records
-        }
-        ok = (record.preset_sha256 for record in records.values() if isinstance(record, OkRecord))
-        return cls(records, {sha for sha in ok if sha is not None})
+        """Go through the batches once: each may be read for it."""
+        found = cls()
+        ok: dict[str, str | None] = {}
+        for batch in batches:
+            if found.source_root is None:
+                found.source_root = batch.manifest.source_root
+            for preset in batch.manifest.presets:
+                record = batch.records.get(preset.id)
+                if record is None:
+                    continue
+                ok.pop(preset.id, None)
+                found.entries.pop(preset.id, None)
+                found.records[preset.id] = record if isinstance(record, FailedRecord) else None
+                if not isinstance(record, FailedRecord):
+                    ok[preset.id] = record.preset_sha256
+                elif failed_for_good(record):
+                    found.entries[preset.id] = _entry(batch, preset, record)
+        found.ok_shas = {sha for sha in ok.values() if sha is not None}
+        return found
 
     def refute(self, entry: BlacklistedPreset) -> bool:
         """Whether the preset of an entry works, or has another content than the one that failed."""
         if entry.sha256 in self.ok_shas:
             return True
-        record = self.records.get(entry.preset_id)
-        if record is None or isinstance(record, OkRecord):
-            return record is not None
+        if entry.preset_id not in self.records:
+            return False
+        record = self.records[entry.preset_id]
+        if record is None:
+            return True
         return None not in {entry.sha256, record.preset_sha256} and entry.sha256 != record.preset_sha256
 
-    def failures(self, batches: Sequence[RenderedBatch]) -> dict[str, BlacklistedPreset]:
+    def failures(self) -> dict[str, BlacklistedPreset]:
         """Return {presetId: entry} of what failed for good; content that is ok in one copy is not bad in another."""
-        found = {}
-        for batch in batches:
-            for preset in batch.manifest.presets:
-                record = self.records.get(preset.id)
-                if not isinstance(record, FailedRecord) or not failed_for_good(record):
-                    continue
-                if record.preset_sha256 not in self.ok_shas:
-                    found[preset.id] = _entry(batch, preset, record)
-        return found
+        return {name: entry for name, entry in self.entries.items() if entry.sha256 not in self.ok_shas}
 
 
 def _entry(batch: RenderedBatch, preset: ManifestPreset, record: FailedRecord) -> BlacklistedPreset:

@@ -24,21 +24,30 @@ def build_run_manifest(root: DataRoot, pack: str, batches: Sequence[RenderedBatc
     counted as skipped and not listed.
     """
     out_dir = root.run_manifest(pack).parent
-    presets = [
-        _preset(batch, record, out_dir)
-        for batch in batches
-        for preset in batch.manifest.presets
-        if (record := batch.records.get(preset.id)) is not None
-    ]
-    indexes = [RunBatch(batch=batch.batch.key, index_path=_below(root, batch.folder.frames_index)) for batch in batches]
-    pattern = f"{_below(root, out_dir)}/batch-*/{batches[0].folder.frames_index.name}"
+    presets: list[RunPreset] = []
+    indexes: list[RunBatch] = []
+    contents: set[str] = set()
+    total, pattern = 0, ""
+    # Once through: a batch may be read for it.
+    for batch in batches:
+        found = [record for preset in batch.manifest.presets if (record := batch.records.get(preset.id)) is not None]
+        total += len(batch.manifest.presets)
+        presets += [_preset(batch, record, out_dir) for record in found]
+        # Another tool's records do not tell the content: such a preset stands for itself.
+        contents |= {record.preset_sha256 or f"id:{record.preset_id}" for record in found}
+        index_path = _below(root, batch.folder.frames_index)
+        indexes.append(RunBatch(batch=batch.batch.key, index_path=index_path))
+        whole = batch.batch.batch is None
+        pattern = pattern or (
+            index_path if whole else f"{_below(root, out_dir)}/batch-*/{batch.folder.frames_index.name}"
+        )
     times = [preset.at for preset in presets]
     return RunManifest(
         generated_at=utc_now(),
         run_name=pack,
-        index_path=indexes[0].index_path if batches[0].batch.batch is None else pattern,
+        index_path=pattern,
         out_dir=_below(root, out_dir),
-        counts=_counts(batches, presets),
+        counts=_counts(presets, total=total, unique=len(contents)),
         time=RunTime(earliest=min(times, default=None), latest=max(times, default=None)),
         batches=indexes,
         presets=presets,
@@ -49,17 +58,9 @@ def _below(root: DataRoot, path: Path) -> str:
     return path.relative_to(root.path).as_posix()
 
 
-def _counts(batches: Sequence[RenderedBatch], presets: Sequence[RunPreset]) -> RunCounts:
-    total = sum(len(batch.manifest.presets) for batch in batches)
+def _counts(presets: Sequence[RunPreset], *, total: int, unique: int) -> RunCounts:
     status = Counter(preset.status for preset in presets)
     tiers = Counter(preset.tier for preset in presets)
-    # Another tool's records do not tell the content: such a preset stands for itself.
-    contents = {
-        record.preset_sha256 or f"id:{record.preset_id}"
-        for batch in batches
-        for preset in batch.manifest.presets
-        if (record := batch.records.get(preset.id)) is not None
-    }
     return RunCounts(
         total=total,
         ok=status["ok"],
@@ -67,7 +68,7 @@ def _counts(batches: Sequence[RenderedBatch], presets: Sequence[RunPreset]) -> R
         skipped=total - len(presets),
         tier1_ok=tiers["strict"],
         tier2_ok=tiers["dark"],
-        unique_presets=len(contents),
+        unique_presets=unique,
     )
 
 

@@ -32,7 +32,7 @@ from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
 from aivj_assets.orchestration.verdicts_published import QA_FIELD, judgement_of, qa_facts, told_of_qa
 from aivj_assets.orchestration.verdicts_record import keep_up_to_date
-from aivj_assets.packs.rendered import RenderedBatch
+from aivj_assets.packs.rendered import RenderedBatches
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
 from aivj_assets.style.judged import Judgement
 from aivj_assets.style.merge import AcceptedBatch, PackIndex, merge_batches, require_mergeable, settle_cuts
@@ -64,7 +64,7 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
                 f"Pack '{pack}' has no accepted batch to publish ({why}). What is published stays as it is."
             )
         loaded = [load_accepted(root, batch) for batch in accepted]
-        rendered = [RenderedBatch.read(root, batch) for batch in accepted]
+        rendered = RenderedBatches(root, accepted)
         require_mergeable(pack, loaded)
         folder = lineage_of(root, pack)
         with held_lock(folder.lock, timeout_s=LINEAGE_TIMEOUT_S):
@@ -76,12 +76,13 @@ def publication(context: dg.AssetExecutionContext, data_root: DataRootResource) 
             settle_profile(context.instance, root, accepted[0], loaded[0].card, batch_pixels(root, accepted[0]))
             keep_cuts(made)
             digest = publish(root, made)
+            facts = _facts(root, made, refused, loaded[0].card.name)
+            # Entries of 130,000 presets, which what follows has no use for.
+            del made, loaded
             side = write_pack_files(root, pack, rendered, context.log.warning)
         # Clusters that grew much are asked for again in every batch, not only in the one that came.
         keep_up_to_date(context.instance, root, folder, context.log.warning)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest), metadata={**_facts(root, made, refused, loaded[0].card.name), **side}
-        )
+        return dg.MaterializeResult(data_version=dg.DataVersion(digest), metadata={**facts, **side})
 
 
 @dataclass(frozen=True)
