@@ -39,13 +39,14 @@ def host_name() -> str:
 
 
 def host_identity() -> str:
-    """Return what tells apart where a pid means something: machine, boot and, on Linux, process namespace."""
-    parts = [socket.gethostname(), str(uuid.getnode())]
-    with suppress(OSError):
-        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - no file: a name of the kernel's
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-    return "|".join(parts)
+    """Return what tells apart where a pid means something: machine and, on Linux, boot and process namespace."""
+    name = socket.gethostname()
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file: a name of the kernel's
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return f"{name}|{uuid.getnode()}"
+    return f"{name}|{namespace}|{boot}"
 
 
 @dataclass(frozen=True)
