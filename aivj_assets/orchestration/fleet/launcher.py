@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster_celery import CeleryRunLauncher
+from dagster_celery.launcher import CeleryRunLauncher
 
 from aivj_assets.layout import resolve_data_root
 from aivj_assets.orchestration.fleet.broker import celery_settings

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 import yaml
+from dagster._serdes import ConfigurableClass
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.fleet import settings as fleet_settings
+from aivj_assets.orchestration.fleet.instance_config import cluster_config
 from aivj_assets.orchestration.fleet.node import celery_arguments, pool_of
 from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster, where
 from aivj_assets.orchestration.fleet.worker import node_plans, parse_queues
@@ -125,3 +128,10 @@ def test_a_queue_that_is_none_is_one_line() -> None:
         parse_queues("render,gpu")
     with pytest.raises(UserError, match="choose from"):
         parse_queues(" , ")
+
+
+def test_dagster_can_load_all_that_the_instance_of_the_cluster_profile_names() -> None:
+    pytest.importorskip("dagster_celery", reason="the extra `cluster` is not installed")
+    config = cluster_config({}, FleetSettings.of(GOOD))
+    for part in (config["storage"]["custom"], config["run_launcher"]):
+        assert issubclass(getattr(importlib.import_module(part["module"]), part["class"]), ConfigurableClass)
