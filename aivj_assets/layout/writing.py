@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+LOG_LIMIT_BYTES = 10_000_000
 
 # Windows refuses to replace a file that another process (a virus scanner, a viewer) holds open for a moment.
 _REPLACE_ATTEMPTS = 10
@@ -154,6 +157,16 @@ def _same_lines(one: Path, other: Path, passed_over: str) -> bool:
             )
     except (OSError, ValueError):
         return False
+
+
+def start_new_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> None:
+    """Move a log that has grown beyond the limit aside, to `<name>.1` in place of an older one.
+
+    One that another process holds open on Windows grows on until the next time.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > limit_bytes:
+            path.replace(path.with_name(f"{path.name}.1"))
 
 
 def sha256_file(path: Path) -> str:

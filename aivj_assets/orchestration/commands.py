@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
-from aivj_assets.layout import BatchKey, DataRoot, project_root
+from aivj_assets.layout import BatchKey, DataRoot, project_root, start_new_log
 from aivj_assets.orchestration.diary import diary_at_end
 from aivj_assets.orchestration.follow import following
 from aivj_assets.orchestration.gate_report import gate_report_at_end
@@ -157,6 +157,7 @@ def quiet_output(console: Console, log_path: Path) -> Iterator[Console]:
     The file descriptors themselves are turned, so that the processes of steps inherit the log.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
+    start_new_log(log_path)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

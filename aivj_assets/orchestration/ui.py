@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from aivj_assets.errors import UserError
-from aivj_assets.layout import DataRoot, project_root
+from aivj_assets.layout import DataRoot, project_root, start_new_log
 from aivj_assets.orchestration.automation import AUTOMATION_SENSOR, automation_is_on
 from aivj_assets.orchestration.fleet.broker import require_broker
 from aivj_assets.orchestration.fleet.settings import FleetSettings, is_cluster
@@ -93,6 +93,7 @@ def _serve(
 ) -> int:
     _sweep(root)
     log_path = root.dagster_home / "ui.log"
+    start_new_log(log_path)
     environ = {
         **os.environ,
         "AIVJ_ROOT": str(root.path),

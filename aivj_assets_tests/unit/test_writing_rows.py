@@ -1,4 +1,4 @@
-"""Large JSON files: a row a line, never whole in memory, and left alone while they say the same."""
+"""Large JSON files: a row a line, never whole in memory, and left alone while they say the same; logs that grow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aivj_assets.layout import write_json_rows
+from aivj_assets.layout import start_new_log, write_json_rows
 
 VALUE = {
     "version": "v0", "generatedAt": "now", "none": None, "empty": [], "bare": {}, "counts": {"ok": 2, "Größe": 0.5},
@@ -65,3 +65,17 @@ def test_rows_that_are_made_as_they_are_written_take_no_memory(tmp_path: Path) -
     assert path.stat().st_size > 4_000_000
     assert peak_bytes < 1_000_000
     assert len(json.loads(path.read_text(encoding="utf-8"))["rows"]) == count
+
+
+def test_a_log_that_has_grown_large_begins_anew_and_the_one_before_is_kept(tmp_path: Path) -> None:
+    log, before = tmp_path / "run.log", tmp_path / "run.log.1"
+    start_new_log(log, 100)
+    assert list(tmp_path.iterdir()) == []
+    for text in ("a" * 100, "b" * 101, "c" * 102):
+        log.write_text(text, encoding="utf-8")
+        start_new_log(log, 100)
+    assert before.read_text(encoding="utf-8") == "c" * 102
+    assert not log.exists()
+    log.write_text("small", encoding="utf-8")
+    start_new_log(log, 100)
+    assert log.read_text(encoding="utf-8") == "small"
