@@ -23,7 +23,9 @@ MARGIN = 0.25
 SMOOTH_S = 3.0
 # Rows that a mean is made of just after a new section: it must not remember the one before.
 _AFTER_SECTION_ROWS = 6
-_WIDEN_S, _CLOSE_S = 1.0, 300.0
+# The first sound after nothing rises in all bands: that says nothing yet.
+_WARM_UP_ROWS = 20
+_WIDEN_S, _CLOSE_S = 1.0, 150.0
 _LEAST_HIGH = 1e-5
 
 
@@ -68,10 +70,10 @@ class TierWeights:
 
 # What `tier_fit.fit_weights()` gives: 16 sets of 10 minutes, `house`, seeds 0 to 15.
 WEIGHTS = TierWeights(
-    more_than_calm=(0.777, 0.249, 1.38, 0.385, 2.313, 2.965, 3.133, 2.731, 0.0),
-    more_than_calm_at=-5.323,
-    peak=(0.502, 3.121, 0.36, 2.818, 3.338, 1.025, 4.47, 0.0, 0.0, -0.682, -3.888),
-    peak_at=-8.272,
+    more_than_calm=(9.619, 0.0, 0.999, 1.298, 2.414, 0.0, 1.31, 4.646, 0.0),
+    more_than_calm_at=-11.193,
+    peak=(1.134, 8.268, 3.879, 3.012, 7.551, 0.0, 2.377, 0.0, 0.0, 0.0, -8.39),
+    peak_at=-14.491,
 )
 
 
@@ -81,19 +83,20 @@ class TierInputs:
     def __init__(self) -> None:
         self._means: dict[str, float] = {}
         self._ranges = {name: [span.low, span.high] for name, span in _SPANS.items()}
-        self._age = 0
+        self._age = self._heard_rows = 0
 
     def push(self, row: Mapping[str, float]) -> Row:
         """Take a row of `FeatureExtractor`; return the inputs by name, each about 0..1."""
         now = _figures(row)
+        heard = row["loudness"] > 0
+        self._heard_rows += heard
         self._age = _AFTER_SECTION_ROWS if row["section"] > 0 else self._age + 1
+        if self._heard_rows <= _WARM_UP_ROWS:
+            self._means, self._age, heard = dict(now), 1, False
         part = 1 / min(self._age, SMOOTH_S * ROWS_A_SECOND)
-        if not self._means:
-            self._means = dict(now)
         means = self._means
         for name, value in now.items():
             means[name] += (value - means[name]) * part
-        heard = row["loudness"] > 0
         inputs = {f"{name}InRange": self._place(name, means[name], heard=heard) for name in _SPANS}
         return {
             **inputs,
@@ -104,6 +107,11 @@ class TierInputs:
             "loudness": means["loudness"],
             "crest": means["crest"] / 3,
         }
+
+    @property
+    def warm(self) -> bool:
+        """Whether a second of sound was heard."""
+        return self._heard_rows > _WARM_UP_ROWS
 
     def _place(self, name: str, value: float, *, heard: bool) -> float:
         """Return where a value lies in its range, -0.2..1.2; silence does not move the range."""
@@ -132,7 +140,7 @@ class TierTracker:
         """Take a row of `FeatureExtractor`; return its tier."""
         inputs = self._inputs.push(row)
         weights = self._weights
-        if inputs["loudness"] < 0.01:
+        if inputs["loudness"] < 0.01 or not self._inputs.warm:
             more = peak = 0.0
         else:
             more = _logistic(inputs, MORE_THAN_CALM, weights.more_than_calm, weights.more_than_calm_at)

@@ -19,7 +19,9 @@ from aivj_assets.show.tier import MORE_THAN_CALM, PEAK, TierInputs, TierWeights
 
 FIT_SEEDS = range(16)
 FIT_MINUTES = 10.0
-_PENALTY = 1e-3
+_PENALTY = 1e-4
+# After a change of tier nothing of it was heard yet.
+_UNKNOWN_ROWS = 2 * ROWS_A_SECOND
 # Neighbouring rows say nearly the same.
 _EVERY = 7
 
@@ -42,15 +44,32 @@ def fit_weights(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> TierWeights:
     """Return weights fitted on `house` sets of the seeds; `progress` gets the number of sets done."""
-    inputs: list[Row] = []
-    tiers: list[Energy] = []
+    heard: list[tuple[list[Row], list[Energy]]] = []
     for done, seed in enumerate(seeds, start=1):
         track = generate_set(60 * minutes, seed)
         rows = heard_rows(track)
-        maker = TierInputs()
-        inputs += [maker.push(row) for row in rows][::_EVERY]
-        tiers += true_tiers(track, rows)[::_EVERY]
+        heard.append(fitted_rows(rows, true_tiers(track, rows)))
         progress(done)
+    return fit_inputs([one for inputs, _ in heard for one in inputs], [tier for _, tiers in heard for tier in tiers])
+
+
+def fitted_rows(rows: list[Row], tiers: list[Energy]) -> tuple[list[Row], list[Energy]]:
+    """Return the inputs and tiers of every seventh row, without those that cannot know their tier yet."""
+    maker = TierInputs()
+    inputs: list[Row] = []
+    kept: list[Energy] = []
+    since = _UNKNOWN_ROWS
+    for index, (row, tier) in enumerate(zip(rows, tiers, strict=True)):
+        since = 0 if index and tier != tiers[index - 1] else since + 1
+        made = maker.push(row)
+        if index % _EVERY == 0 and since >= _UNKNOWN_ROWS and maker.warm:
+            inputs.append(made)
+            kept.append(tier)
+    return inputs, kept
+
+
+def fit_inputs(inputs: list[Row], tiers: list[Energy]) -> TierWeights:
+    """Return the weights of both regressions for inputs and their true tiers."""
     is_peak = np.array([tier == "peak" for tier in tiers])
     more = np.array([tier != "calm" for tier in tiers])
     calm_w, calm_at = _fit(_table(inputs, MORE_THAN_CALM), more, MORE_THAN_CALM)
