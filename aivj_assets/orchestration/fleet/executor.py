@@ -54,7 +54,10 @@ class FollowedResult:
 
     def get(self) -> list[str]:
         """Return the step's serialised events; raises what its task raised."""
-        return self._events if self._events is not None else list(self._result.get())
+        if self._events is not None:
+            return self._events
+        # A run is a task too, and Celery warns of tasks that wait for others; this result is there.
+        return list(self._result.get(disable_sync_subtasks=False))
 
     def revoke(self) -> None:
         """Take the step back as long as no worker has begun it; one that has ends when its run is over."""
