@@ -1,7 +1,8 @@
 """A show's log, `<time>.jsonl`: what was picked and why, what the person did, how long each preset stayed.
 
 One JSON object a line, told apart by `kind`. The show's page and the rehearsal write it, the audio -> style model
-learns from it. Times are seconds since the show began, in the track's own time.
+learns from it. Times are seconds of the show's clock, which begins with the track's and goes on while music is heard: a
+seek is no time that passes.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class PickLine(ContractModel):
     kind: Literal["pick"] = "pick"
     number: int = Field(ge=0)
     time_s: float
+    track_time_s: float | None = None
+    """Where in the track that was; None: at `time_s`, nobody sought."""
     tier: Energy
     """What the music asks for; the preset's own energy differs where the rule `tier` was relaxed."""
     features: dict[str, float]

@@ -13,8 +13,8 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.assets.rehearsal import stage_of
 from aivj_assets.orchestration.pack_command import make_pack_asset
-from aivj_assets.orchestration.published_pack import published_material
 from aivj_assets.report.console import require_pack
+from aivj_assets.show.rehearsal.material import published_material
 from aivj_assets.show.rehearsal.page import PAGE_NAME
 from aivj_assets.show.rehearsal.rehearse import FACTS_NAME
 from aivj_assets.show.rehearsal.verdict import rehearsal_finding

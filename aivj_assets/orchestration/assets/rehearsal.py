@@ -16,13 +16,13 @@ from aivj_assets.layout import DataRoot, check_pack_name
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
-from aivj_assets.orchestration.published_pack import published_material
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.step import user_errors
 from aivj_assets.qa.swap import rebuilt_folder
 from aivj_assets.show.audio.source import read_track
 from aivj_assets.show.generate import generate_set
 from aivj_assets.show.rehearsal.figures import Truth
+from aivj_assets.show.rehearsal.material import published_material
 from aivj_assets.show.rehearsal.page import PAGE_NAME
 from aivj_assets.show.rehearsal.page_tables import comparison_rows
 from aivj_assets.show.rehearsal.rehearse import (

@@ -180,7 +180,8 @@ def _pair(session: SessionLine, pick: PickLine, *, liked: bool, weight: float) -
     track = session.track
     return Judged(
         features=pick.features, tier=pick.tier, cluster=pick.cluster, preset_id=pick.preset_id, liked=liked,
-        weight=weight, group=f"sha256:{track.sha256}" if track.sha256 else f"name:{track.name}", time_s=pick.time_s,
+        weight=weight, group=f"sha256:{track.sha256}" if track.sha256 else f"name:{track.name}",
+        time_s=pick.time_s if pick.track_time_s is None else pick.track_time_s,
         track_sha256=track.sha256, index_hash=pick.index_hash,
     )  # fmt: skip
 

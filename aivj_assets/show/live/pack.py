@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aivj_assets.contracts.audio_style_model import AudioStyleModel
 from aivj_assets.contracts.manifest import Manifest, ManifestPreset
 from aivj_assets.contracts.preset_file import PresetRefusal, read_preset_file
-from aivj_assets.contracts.run_manifest import RunManifest
-from aivj_assets.contracts.style import StyleIndex, StylePolicy
+from aivj_assets.contracts.run_manifest import RunPreset
 from aivj_assets.errors import UserError
-from aivj_assets.layout import (
-    AUDIO_STYLE_NAME,
-    PUBLISHED_CLUSTERS_NAME,
-    STYLE_POLICY_NAME,
-    DataRoot,
-    sha256_file,
-    style_index_name,
-)
+from aivj_assets.layout import AUDIO_STYLE_NAME, DataRoot, sha256_file
+from aivj_assets.show.published import cluster_labels, motion_of, read_published, rendered_presets
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class ShowPack:
     root: DataRoot
     pack: str
     _presets: dict[str, ManifestPreset] = field(default_factory=dict)
-    _figures: dict[str, PresetFigures] | None = None
+    _rendered: dict[str, RunPreset] | None = None
 
     def require(self) -> None:
         """Raise `UserError` when the pack is not published, or has nothing to show."""
@@ -48,26 +38,19 @@ class ShowPack:
     def published(self) -> dict[str, Any]:
         """Return the published files as the page wants them, with their hashes.
 
-        Raises `UserError` when the index or the policy is missing or not as agreed.
+        Raises `UserError` when the index or the policy is missing, empty or not as agreed.
         """
-        index_path = self.root.published(self.pack, style_index_name("v1"))
-        policy_path = self.root.published(self.pack, STYLE_POLICY_NAME)
-        if not index_path.is_file() or not policy_path.is_file():
-            raise UserError(f"Pack '{self.pack}' is not published: run aivj run {self.pack} first.")
-        data = index_path.read_bytes()
-        index = StyleIndex.load(index_path)
-        if not index.entries:
-            raise UserError(f"The style index of pack '{self.pack}' lists no preset: there is nothing to show.")
+        found = read_published(self.root, self.pack)
         return {
             "pack": self.pack,
             "index": {
-                "version": index.version,
-                "pack": index.pack,
-                "entries": [entry.to_json() for entry in index.entries],
+                "version": found.index.version,
+                "pack": found.index.pack,
+                "entries": [entry.to_json() for entry in found.index.entries],
             },
-            "indexHash": hashlib.sha256(data).hexdigest(),
-            "selection": StylePolicy.load(policy_path).selection.to_json(),
-            "clusters": self._clusters(),
+            "indexHash": found.index_hash,
+            "selection": found.policy.selection.to_json(),
+            "clusters": cluster_labels(self.root, self.pack),
             **self._model(),
         }
 
@@ -81,15 +64,6 @@ class ShowPack:
             return {"model": model, "modelHash": sha256_file(path), "modelProblem": None}
         except (UserError, OSError) as error:
             return {"model": None, "modelHash": None, "modelProblem": str(error)}
-
-    def _clusters(self) -> dict[str, str]:
-        """Return {cluster id: its label}; empty when the file is missing: labels are for the eye only."""
-        path = self.root.published(self.pack, PUBLISHED_CLUSTERS_NAME)
-        try:
-            listed = json.loads(path.read_text(encoding="utf-8"))["clusters"]
-            return {str(one["id"]): str(one.get("label") or "") for one in listed}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
 
     def preset(self, preset_id: str) -> dict[str, str]:
         """Return {label, text} of a preset. Raises `UserError`: unknown, missing, too large, empty or binary."""
@@ -109,18 +83,7 @@ class ShowPack:
 
     def figures(self, preset_id: str) -> PresetFigures:
         """Return motion and quality tier of a preset, None where the run manifest does not tell them."""
-        if self._figures is None:
-            self._figures = _figures_of(self.root.run_manifest(self.pack))
-        return self._figures.get(preset_id, PresetFigures(None, None))
-
-
-def _figures_of(path: Path) -> dict[str, PresetFigures]:
-    try:
-        presets = RunManifest.load(path).presets
-    except UserError:
-        return {}
-    return {one.preset_id: PresetFigures(_number((one.metrics or {}).get("motion")), one.tier) for one in presets}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+        if self._rendered is None:
+            self._rendered = rendered_presets(self.root, self.pack)
+        one = self._rendered.get(preset_id)
+        return PresetFigures(None, None) if one is None else PresetFigures(motion_of(one), one.tier)

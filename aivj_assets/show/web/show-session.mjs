@@ -90,7 +90,7 @@ export class Session {
   #take({ end, pick }) {
     if (end) this.#leave(end);
     if (!pick) return;
-    this.#log.push(pick);
+    this.#log.push({ ...pick, trackTimeS: this.timeline.timeOf(this.#row) });
     this.pick = pick;
     this.#presetIds[pick.number] = pick.presetId;
     this.held = false;

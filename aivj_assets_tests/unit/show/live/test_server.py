@@ -198,8 +198,11 @@ def test_the_server_listens_on_this_machine_only(server: ShowServer) -> None:
 def test_a_pack_without_a_publication_or_a_missing_track_is_said_before_anything_opens(
     options: ShowOptions, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="aivj run other"):
+    with pytest.raises(UserError, match="There is no pack 'other'"):
         ShowServer(ShowOptions(options.root, "other", PAGE_DIR, options.node_modules), 0)
+    options.root.pack_dir("raw").mkdir()
+    with pytest.raises(UserError, match="Pack 'raw' is not published.*: aivj run raw"):
+        ShowServer(ShowOptions(options.root, "raw", PAGE_DIR, options.node_modules), 0)
     with pytest.raises(UserError, match=r"nothing\.mp3"):
         ShowServer(ShowOptions(options.root, "pack", PAGE_DIR, options.node_modules, tmp_path / "nothing.mp3"), 0)
     publish_pack(options.root, {}, pack="bare")
