@@ -201,7 +201,7 @@ def test_a_pack_without_a_publication_or_a_missing_track_is_said_before_anything
     with pytest.raises(UserError, match="There is no pack 'other'"):
         ShowServer(ShowOptions(options.root, "other", PAGE_DIR, options.node_modules), 0)
     options.root.pack_dir("raw").mkdir()
-    with pytest.raises(UserError, match="Pack 'raw' is not published.*: aivj run raw"):
+    with pytest.raises(UserError, match=r"Pack 'raw' is not published.*: aivj run raw"):
         ShowServer(ShowOptions(options.root, "raw", PAGE_DIR, options.node_modules), 0)
     with pytest.raises(UserError, match=r"nothing\.mp3"):
         ShowServer(ShowOptions(options.root, "pack", PAGE_DIR, options.node_modules, tmp_path / "nothing.mp3"), 0)
