@@ -46,7 +46,8 @@ function checkContext(gl) {
   if (webgl.isContextLost(gl)) throw new PresetFailure("context-lost", "the WebGL context was lost");
 }
 
-async function loadInto(stage, preset) {
+/** Loads a preset that was read into a stage; throws PresetFailure when the engine or the GL compiler refuses it. */
+export async function loadInto(stage, preset) {
   const bodies = expectedBodies(preset.shaders, (text) => {
     throw new PresetFailure("shader-compile-failed", text);
   });

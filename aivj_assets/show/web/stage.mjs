@@ -8,10 +8,10 @@ import { installSafeCompiler } from "/page/eel_wasm.js";
 import { PresetFailure, describeError } from "/page/failure.js";
 import { startParser } from "/page/hlsl.js";
 import { readPreset } from "/page/preset.js";
-import { expectedBodies, programFailure } from "/page/programs.js";
 import { installRandom, reseed, seedFromText } from "/page/random.js";
 import { snapshotRealm } from "/page/realm.js";
 import { reduceRealm } from "/page/reduce_realm.js";
+import { loadInto } from "/page/render.js";
 import { createVisualizer, dispose, prepareVisualizers } from "/page/visualizer.js";
 
 const now = performance.now.bind(performance);
@@ -57,23 +57,6 @@ function isDrawn({ fence, stage: { gl } }) {
   return !fence || gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.SIGNALED || gl.isContextLost();
 }
 
-async function compile(stage, preset) {
-  const bodies = expectedBodies(preset.shaders, (text) => {
-    throw new PresetFailure("shader-compile-failed", text);
-  });
-  try {
-    await stage.visualizer.loadPreset(preset.map, 0);
-  } catch (error) {
-    throw new PresetFailure("preset-load-failed", describeError(error));
-  }
-  stage.renderer.blending = false;
-  if (stage.renderer.preset === stage.renderer.blankPreset) {
-    throw new PresetFailure("preset-load-failed", "the engine refused the preset without saying why");
-  }
-  const failure = programFailure(stage, bodies);
-  if (failure) throw new PresetFailure("shader-compile-failed", failure);
-}
-
 function failureOf(error) {
   const known = error instanceof PresetFailure;
   return { code: known ? error.code : "probe-error", text: known ? error.message : describeError(error) };
@@ -99,7 +82,7 @@ async function mount(token, text, width, height) {
   const stage = await createVisualizer({ width, height, fps: NOMINAL_FPS, extraImages: preset.extraImages });
   shown = { stage, token, startedAt: now(), lastAt: now(), report: null };
   reseed(seedFromText(text, 0));
-  await compile(stage, preset);
+  await loadInto(stage, preset);
   let begun = now();
   for (let i = 0; i < WARM_FRAMES; i += 1) {
     begun = now();
