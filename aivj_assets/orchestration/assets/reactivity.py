@@ -19,6 +19,7 @@ from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
 from aivj_assets.orchestration.assets.publication import publishable_batches
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.file_lock import held_lock
+from aivj_assets.orchestration.fleet.settings import RENDER_TAGS
 from aivj_assets.orchestration.instance import BROWSER_POOL
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
@@ -64,6 +65,7 @@ class ReactivityConfig(dg.Config):
     group_name="pack",
     kinds={"playwright", "chromium"},
     pool=BROWSER_POOL,
+    op_tags=RENDER_TAGS,
 )
 def reactivity(
     context: dg.AssetExecutionContext,

@@ -23,7 +23,7 @@ from aivj_assets.orchestration.fleet.announce import (
 from aivj_assets.orchestration.fleet.settings import RENDER_QUEUE
 from aivj_assets.orchestration.fleet.steps import disk_problem, only_step
 
-RENDER_STEPS = ("frames.plan_frames", "frames.render_shard")
+RENDER_STEPS = ("frames.plan_frames", "frames.render_shard", "reactivity")
 _WAIT_S = 5.0
 BROWSER_POOL = "browser"
 _PARTITION_TAG = "dagster/partition"
