@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from aivj_assets.layout import resolve_data_root
 from aivj_assets.orchestration.fleet.broker import celery_settings
@@ -49,6 +50,11 @@ class FleetRunLauncher(CeleryRunLauncher):  # type: ignore[misc] # untyped
     def supports_resume_run(self) -> bool:
         """Whether a run is taken up by another process: it is not, it is tried again as a new run."""
         return False
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run that a worker leads; False for one of `aivj run`, which Ctrl-C ends where it was started."""
+        run = self._instance.get_run_by_id(run_id)
+        return run is not None and DAGSTER_CELERY_TASK_ID_TAG in run.tags and bool(super().terminate(run_id))
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return whether the run's process renews its lease."""

@@ -253,6 +253,26 @@ def test_two_backfills_at_once_while_the_daemon_is_restarted(
 
 
 @all_faults
+def test_the_worker_that_leads_a_run_is_killed(
+    make_fleet: MakeFleet, reference: Reference, ui_of: Callable[[Fleet], Ui]
+) -> None:
+    fleet = make_fleet(reference.source)
+    two_workers(fleet)
+    leading = fleet.start_worker("runs")
+    leading.wait_ready()
+    ui_of(fleet).start()
+    wait_for_shard(fleet, reference)
+    leading.kill()
+    fleet.start_worker("runs").wait_ready()
+    runs = wait_for_runs(fleet, reference, 2)
+    # The daemon sees that nobody leads it any more, and a new run goes on from there.
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    assert runs[0].parent_run_id == runs[1].run_id
+    fleet.aivj("publish", "live")
+    require_as_undisturbed(fleet, reference)
+
+
+@all_faults
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="mounting a small disk takes root")
 def test_a_worker_whose_own_disk_fills_up(make_fleet: MakeFleet, reference: Reference, tmp_path: Path) -> None:
     fleet = make_fleet(reference.source)
