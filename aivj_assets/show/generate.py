@@ -2,8 +2,9 @@
 
 `house`: four to the floor with intro, groove, build-up, drop, breakdown and outro; `breakbeat`: the same form over
 broken drums; `ambient`: drones and swells without drums. Each section has a random gain, so that a level alone does
-not tell its tier. The features and the tier were tuned on seeds below `HELD_OUT_SEED` and on `house` alone; the
-benchmark evaluates seeds from there on, and the other two styles were never tuned on.
+not tell its tier, a colour and a hiss of its own. The weights of the tier were fitted on `house`, seeds 0 to 15; how the
+features and the tier work was settled by looking at seeds below `HELD_OUT_SEED`, of the other two styles too. The
+benchmark evaluates seeds from there on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aivj_assets.show.synth import Kit, Sound
 
 Style = Literal["house", "breakbeat", "ambient"]
 STYLES: tuple[Style, ...] = ("house", "breakbeat", "ambient")
-HELD_OUT_SEED = 1000
+HELD_OUT_SEED = 2000
 SAMPLE_RATE_HZ = 22_050
 GAIN_DB = (-14.0, 0.0)
 TEMPO_BPM: dict[Style, tuple[float, float]] = {"house": (118, 140), "breakbeat": (122, 175), "ambient": (70, 100)}

@@ -29,14 +29,14 @@ def music() -> np.ndarray:
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 192_000])
 def test_nothing_that_comes_later_changes_a_row(rate: int) -> None:
-    samples, _ = clicks(12, 126, rate)
-    samples += noise(12, rate, level=0.01)
+    samples, _ = clicks(7, 126, rate)
+    samples += noise(7, rate, level=0.01)
     whole = rows_of(samples, rate)
-    assert len(whole) == 240
-    for cut_s in (0.05, 3.3333, 9.017):
+    assert len(whole) == 140
+    for cut_s in (0.05, 3.3333, 6.017):
         cut = samples[: round(cut_s * rate)]
         rows = rows_of(cut, rate)
-        assert len(rows) == max(row for row in range(241) if row * rate // 20 <= len(cut))
+        assert len(rows) == max(row for row in range(141) if row * rate // 20 <= len(cut))
         assert rows == whole[: len(rows)]
 
 
@@ -89,7 +89,7 @@ def test_beats_go_on_through_a_short_break() -> None:
     assert f_measure(told, beats) > 0.95
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_noise_has_no_beat_to_wait_for(seed: int) -> None:
     rows = rows_of(noise(40, RATE, seed=seed), RATE)
     assert column(rows, "tempoConfidence").max() < 0.3
