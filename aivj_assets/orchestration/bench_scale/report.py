@@ -25,7 +25,7 @@ _TRUSTED_R2 = 0.8
 _LEAST = 1.0
 _FEWEST_POINTS = 5
 _TENTHS_BELOW_S = 20
-_SHOWN_STEPS = (SHARDS, "embeddings", "clusters", "publication")
+_SHOWN_STEPS = (SHARDS, "embeddings", "publication")
 _SIZES = (
     "published_bytes", "run_manifest_bytes", "gate_report_bytes", "lineage_bytes", "embedding_cache_bytes",
     "dagster_bytes", "compute_logs_bytes",
@@ -146,7 +146,7 @@ def print_report(console: Console, state: ScaleState, figures: Mapping[str, Any]
 def _batches_table(batches: Sequence[ScaleBatch]) -> Table:
     """Return a row a batch; the times of all steps are in the JSON."""
     table = Table(title="Batches, in seconds of the clock")
-    for heading in ("presets", "all", "shards", "embed", "cluster", "publish", "idle", "CPU", "load", "MB", "events"):
+    for heading in ("presets", "all", "shards", "embed", "publish", "idle", "CPU", "load", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
         took = (batch.wall_s, *(batch.stages.get(name, 0.0) for name in _SHOWN_STEPS), batch.idle_s, batch.cpu_s)
@@ -155,7 +155,6 @@ def _batches_table(batches: Sequence[ScaleBatch]) -> Table:
             *(f"{seconds:.0f}" if seconds >= _TENTHS_BELOW_S else f"{seconds:.1f}" for seconds in took),
             "" if batch.load is None else f"{batch.load:.1f}",
             f"{max(batch.peaks.values(), default=0) / 1e6:.0f}",
-            f"{batch.events:,}",
         )
     table.caption = (
         "presets: of all batches so far (*: resumed after Ctrl-C, counts for nothing); shards: all of them, of which "
