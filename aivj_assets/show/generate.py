@@ -2,8 +2,8 @@
 
 `house`: four to the floor with intro, groove, build-up, drop, breakdown and outro; `breakbeat`: the same form over
 broken drums; `ambient`: drones and swells without drums. Each section has a random gain, so that a level alone does
-not tell its tier, a colour and a hiss of its own. The weights of the tier were fitted on `house`, seeds 0 to 15; how the
-features and the tier work was settled by looking at seeds below `HELD_OUT_SEED`, of the other two styles too. The
+not tell its tier, a colour and a hiss of its own. The weights of the tier were fitted on `house`, seeds 0 to 15; how
+the features and the tier work was settled by looking at seeds below `HELD_OUT_SEED`, of the other two styles too. The
 benchmark evaluates seeds from there on.
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aivj_assets.contracts.style import ENERGIES, Energy
+from aivj_assets.contracts.style import Energy
 from aivj_assets.errors import UserError
 from aivj_assets.show.audio.source import Track, track_of_samples
 from aivj_assets.show.generate_sections import Drums, Stretch, render_stretch
@@ -125,12 +125,6 @@ def generate_set(
             break
     beats = np.arange(0, duration_s, beat_s) if style != "ambient" else np.zeros(0)
     return GeneratedTrack(f"generated-{style}-{seed}", style, seed, sample_rate_hz, tempo, samples, sections, beats)
-
-
-def commonest_tier(sections: list[Section]) -> Energy:
-    """Return the tier of most of the time; ties go to the calmer."""
-    length = {tier: sum(s.end_s - s.start_s for s in sections if s.tier == tier) for tier in ENERGIES}
-    return max(ENERGIES, key=lambda tier: length[tier])
 
 
 def _plan(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aivj_assets.show.audio.beats import BeatTracker
 from aivj_assets.show.audio.loudness import LoudnessRank
-from aivj_assets.show.audio.onsets import Onsets, RowOnsets
+from aivj_assets.show.audio.onsets import Onsets
 from aivj_assets.show.audio.sections import Sections
 from aivj_assets.show.audio.spectrum import (
     HIGH_ABOVE_HZ,
@@ -26,8 +26,6 @@ Row = dict[str, float]
 # Gain-free figures beside the contract's columns, for the energy tier alone.
 EXTRA_FEATURES: tuple[str, ...] = (
     "flux",  # 0..1: mean share of the spectrum that rises
-    "kick",  # 0..1: highest share of the bands below 180 Hz that rises at once
-    "fullness",  # 0..1: mean whitened magnitude: how many bands are as strong as they ever are
     "flatness",  # 0..1: spectral flatness of the bands
     "crest",  # peak / root mean square of the row
 )
@@ -64,7 +62,7 @@ class FeatureExtractor:
         power = float(np.sum(heard.power))
         silent = power <= 10 ** (SILENCE_DB / 10)
         onsets = self._onsets.push(heard.bands, silent=silent)
-        low, mid, high, brightness = (0.0, 0.0, 0.0, 0.0) if silent else self._balance(heard.power, power)
+        low, mid, high, brightness = (0.0, 0.0, 0.0, 0.0) if silent else self._balance(heard.power)
         flux, low_flux = float(np.mean(onsets.flux)), float(np.mean(onsets.low_flux))
         section = self._sections.push(heard.bands, flux, low_flux)
         beats = self._beats.push(onsets, section)
@@ -86,10 +84,10 @@ class FeatureExtractor:
             "section": float(section is not None),
         }
         row.update(self._window.push(row))
-        row.update(flux=flux, kick=float(onsets.low_flux.max()), **_texture(heard, onsets, silent=silent))
+        row.update(flux=flux, **_texture(heard, silent=silent))
         return row
 
-    def _balance(self, power: Floats, total: float) -> tuple[float, float, float, float]:
+    def _balance(self, power: Floats) -> tuple[float, float, float, float]:
         """Return the shares of low, mid, high and the brightness."""
         low, high = float(np.sum(power[: self._low])), float(np.sum(power[self._high :]))
         middle = float(np.sum(power[self._low : self._high]))
@@ -97,17 +95,12 @@ class FeatureExtractor:
         # By magnitude: by power the bass alone would decide.
         magnitude = np.sqrt(power)
         brightness = float(np.sum(magnitude * self._tone)) / float(np.sum(magnitude))
-        del total
         return low / whole, middle / whole, high / whole, brightness
 
 
-def _texture(heard: RowSpectrum, onsets: RowOnsets, *, silent: bool) -> Row:
+def _texture(heard: RowSpectrum, *, silent: bool) -> Row:
     if silent:
-        return {"fullness": 0.0, "flatness": 0.0, "crest": 0.0}
+        return {"flatness": 0.0, "crest": 0.0}
     bands = heard.bands.mean(axis=0) + 1e-9
     flatness = math.exp(float(np.mean(np.log(bands)))) / float(np.mean(bands))
-    return {
-        "fullness": float(np.mean(onsets.white)),
-        "flatness": flatness,
-        "crest": heard.peak / heard.rms if heard.rms > 0 else 0.0,
-    }
+    return {"flatness": flatness, "crest": heard.peak / heard.rms if heard.rms > 0 else 0.0}

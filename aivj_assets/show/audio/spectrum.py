@@ -79,12 +79,11 @@ class Spectrum:
         samples = np.concatenate([self._tail, *self._waiting])
         self._waiting.clear()
         first = self._first
-        while (end := self._end_of_row(self._rows)) <= self._received:
+        while self._end_of_row(self._rows) <= self._received:
             yield self._row(samples, first)
             self._rows += 1
         keep = min(self._end_of_row(self._rows - 1) - self.length, self._received) - first
         self._tail, self._first = samples[keep:].copy(), first + keep
-        del end
 
     def _end_of_row(self, row: int) -> int:
         return (row + 1) * self.sample_rate_hz // ROWS_A_SECOND

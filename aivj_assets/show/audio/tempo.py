@@ -56,11 +56,6 @@ class TempoEstimator:
             self._envelope[place] = self._envelope[place + _FRAMES] = value
             self._count += 1
 
-    @property
-    def frames(self) -> int:
-        """Frames heard so far."""
-        return self._count
-
     def recent(self) -> Floats:
         """Return the last frames in order, at most 10 s."""
         filled = min(self._count, _FRAMES)
