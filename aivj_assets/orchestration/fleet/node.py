@@ -6,10 +6,16 @@ reaches the browsers of the steps at work.
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
+import signal
 import sys
 import threading
+import time
+from contextlib import suppress
+
+import psutil
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import resolve_data_root
@@ -45,14 +51,34 @@ def listen(descriptor: int) -> None:
 
     `descriptor` is read without Python's buffer: its lock, held here, would stop each forked process as it begins.
     """
-    from celery.worker import state
-
-    told = b""
+    told, finishing = b"", False
     while GIVE_BACK.encode() not in told and (part := os.read(descriptor, 64)):
         told += part
-        if FINISH.encode() in told:
-            state.should_stop = 0
-    state.should_terminate = 0
+        if FINISH.encode() in told and not finishing:
+            finishing = True
+            interrupt(signal.SIGINT)
+    if sys.platform != "win32":
+        # Asked to end they would record that their steps failed; what they hold unacknowledged goes back.
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+        interrupt(signal.SIGQUIT)
+        return
+    # Celery's own second Ctrl-C; the first one may still have to come.
+    for _ in range(1 if finishing else 2):
+        interrupt(signal.SIGINT)
+        time.sleep(1)
+
+
+def interrupt(number: int) -> None:
+    """Let this process's main thread handle a signal, as if it came from the terminal.
+
+    Celery ends after the steps at work by SIGINT, and gives them back by SIGQUIT or a second SIGINT.
+    """
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def main(arguments: list[str] | None = None) -> int:
