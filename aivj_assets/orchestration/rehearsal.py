@@ -9,11 +9,11 @@ from rich.console import Console
 
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.contracts.rehearsal import Rehearsal
-from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.assets.rehearsal import stage_of
 from aivj_assets.orchestration.pack_command import make_pack_asset
 from aivj_assets.report.console import require_pack
+from aivj_assets.show.audio.source import require_sound
 from aivj_assets.show.rehearsal.material import published_material
 from aivj_assets.show.rehearsal.page import PAGE_NAME
 from aivj_assets.show.rehearsal.rehearse import FACTS_NAME
@@ -38,14 +38,12 @@ def rehearse_and_show(
 ) -> int:
     """Rehearse a pack and say what came of it; returns the exit status, 1 where a rule was broken.
 
-    Raises `UserError`, before a run is begun, for an unknown pack, one that is not published and a missing file.
+    Raises `UserError`, before a run is begun, for an unknown pack, one that is not published, no sound.
     """
     require_pack(root, pack)
     published_material(root, pack)
-    if audio is not None and not audio.is_file():
-        raise UserError(
-            f"{audio} {'is no file' if audio.exists() else 'does not exist'}: give a wav, flac, ogg or mp3."
-        )
+    if audio is not None:
+        require_sound(audio)
     config = {
         "audio": None if audio is None else str(audio.resolve()),
         "minutes": minutes,

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
+from aivj_assets.show.audio.source import require_sound
 from aivj_assets.show.live.access import HOST, api_refusal, is_known_host
 from aivj_assets.show.live.hear import heard
 from aivj_assets.show.live.logs import MAX_LINES_BYTES, ShowLogs
@@ -50,12 +51,12 @@ class ShowServer(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"
 
     def __init__(self, options: ShowOptions, port: int) -> None:
-        """Check pack and audio file and open the port. Raises `UserError`: not published, no such file, port taken."""
+        """Check pack and audio file and open the port. Raises `UserError`: not published, no sound, port taken."""
         self.options = options
         self.pack = ShowPack(options.root, options.pack)
         self.pack.published()
-        if options.audio is not None and not options.audio.is_file():
-            raise UserError(f"{options.audio} is no file: name a wav, flac, ogg or mp3 file with --audio.")
+        if options.audio is not None:
+            require_sound(options.audio)
         self.logs = ShowLogs(options.root.shows_dir(options.pack), options.pack, self.pack.figures)
         try:
             super().__init__((HOST, port), _Handler)

@@ -84,6 +84,33 @@ def track_of_samples(samples: NDArray[Any], sample_rate_hz: int, name: str) -> T
     return Track(facts, sample_rate_hz, len(mono), None, mono)
 
 
+@dataclass(frozen=True)
+class SoundHead:
+    """What a sound file says of itself: rate in Hz, channels, samples a channel, whether it says that it was cut."""
+
+    rate: int
+    channels: int
+    expected: int
+    cut: bool
+
+
+def require_sound(path: Path) -> SoundHead:
+    """Open a sound file without decoding it; raises `UserError` for what is no file, no sound or of no usable rate."""
+    import soundfile
+
+    _check_is_file(path)
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            cut = bool(_CUT_WAV.search(file.extra_info or ""))
+            head = SoundHead(int(file.samplerate), int(file.channels), max(0, int(file.frames)), cut)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(
+            f"{path} is no sound that can be read ({_reason(error)}): give a wav, flac, ogg or mp3 file."
+        ) from None
+    _check_rate(str(path), head.rate)
+    return head
+
+
 def read_track(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Track:
     """Read a sound file of any rate, depth and number of channels; channels are averaged.
 
@@ -91,18 +118,8 @@ def read_track(path: Path, *, progress: Callable[[int, int], None] | None = None
     file that is cut short is heard as far as it goes, both told in `facts.warnings`. Up to `KEPT_SAMPLES` samples stay
     in memory. `progress` gets (samples done, samples in all). Raises `UserError` for a file that holds no sound.
     """
-    import soundfile
-
-    _check_is_file(path)
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate, channels, expected = int(file.samplerate), int(file.channels), max(0, int(file.frames))
-            cut = bool(_CUT_WAV.search(file.extra_info or ""))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(
-            f"{path} is no sound that can be read ({_reason(error)}): give a wav, flac, ogg or mp3 file."
-        ) from None
-    _check_rate(str(path), rate)
+    head = require_sound(path)
+    rate, cut = head.rate, head.cut
     kept: list[Samples] = []
     count = bad = 0
     try:
@@ -114,15 +131,15 @@ def read_track(path: Path, *, progress: Callable[[int, int], None] | None = None
             else:
                 kept.clear()
             if progress is not None:
-                progress(count, max(count, expected))
+                progress(count, max(count, head.expected))
     except _CutShortError:
         cut = True
     warnings = _mended(bad)
     # An mp3's length is an estimate until it is decoded.
-    if cut or (count < expected and path.suffix.lower() != ".mp3"):
+    if cut or (count < head.expected and path.suffix.lower() != ".mp3"):
         warnings.append(f"The file is cut short: {count / rate:.1f} s of it can be heard.")
     mono = np.concatenate(kept) if kept else np.zeros(0, np.float32) if count == 0 else None
-    facts = _facts(path.name, count, rate, channels, warnings)
+    facts = _facts(path.name, count, rate, head.channels, warnings)
     return Track(facts.model_copy(update={"sha256": _sha256(path)}), rate, count, path, mono)
 
 
@@ -184,7 +201,7 @@ def _check_rate(name: str, rate: int) -> None:
 
 def _check_is_file(path: Path) -> None:
     if not path.exists():
-        raise UserError(f"{path} does not exist.")
+        raise UserError(f"{path} does not exist: give a wav, flac, ogg or mp3 file.")
     if not path.is_file():
         raise UserError(f"{path} is no file: give a wav, flac, ogg or mp3 file.")
     if path.stat().st_size == 0:
@@ -193,7 +210,8 @@ def _check_is_file(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "error_string", "") or error)
-    return text.rstrip(".").replace("\n", " ")
+    # What libsndfile says of an mp3 without a single frame.
+    return "no frame of sound in it" if "does not exist" in text else text.rstrip(".").replace("\n", " ")
 
 
 def _sha256(path: Path) -> str:

@@ -186,8 +186,8 @@ def test_a_command_whose_rehearsal_is_not_clean_says_where_and_ends_with_1(
         (("gone",), "There is no pack 'gone'"),
         ((RAW,), "Pack 'raw' is not published, so that there is nothing to pick from: aivj run raw"),
         ((EMPTY,), "lists no preset; publish the pack again: aivj publish empty"),
-        ((PACK, "no-such-file.wav"), "no-such-file.wav does not exist: give a wav, flac, ogg or mp3."),
-        ((PACK, "."), "is no file: give a wav, flac, ogg or mp3."),
+        ((PACK, "no-such-file.wav"), "no-such-file.wav does not exist: give a wav, flac, ogg or mp3 file."),
+        ((PACK, "."), "is no file: give a wav, flac, ogg or mp3 file."),
         ((PACK, "x.wav", "--minutes", "3"), "--minutes is for a generated set; a file is played whole."),
     ],
 )
