@@ -331,7 +331,12 @@ def run_demo(project: Project, arguments: list[str]) -> int:
 
 # pytest after Ctrl-C, and a child that a signal ended.
 _STOPPED = (2, 130, 143)
+# Files in their order, the long ones first: by their number of tests the longest would begin last.
+_TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")
 _LONG_FIRST = tuple(f"aivj_assets_tests/{name}" for name in ("integration", "browser", "unit"))
+_HAVE_ALONE = tuple(f"aivj_assets_tests/{name}" for name in ("browser", "integration"))
+# What to look at when the suite has become slow.
+_SLOWEST = ("--durations=20", "--durations-min=5")
 
 
 def run_tests(project: Project, arguments: list[str]) -> int:
@@ -349,14 +354,12 @@ def run_tests(project: Project, arguments: list[str]) -> int:
         "mypy": [python, "-m", "mypy"],
     }
     failed = [name for name, command in checks.items() if not passes(name, command, project)]
-    # Files in their order, the long ones first: by their number of tests the longest would begin last.
-    beside_each_other = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone", *_LONG_FIRST]
-    status = run_child([*pytest, *beside_each_other], project, project.root)
+    status = run_child([*pytest, *_TWO_AT_A_TIME, *_SLOWEST, *_LONG_FIRST], project, project.root)
     if status in _STOPPED:
         return status
     if status:
         failed.append("tests beside each other")
-    alone = [*pytest, "-m", "alone", "aivj_assets_tests/browser"]
+    alone = [*pytest, "-m", "alone", *_SLOWEST, *_HAVE_ALONE]
     if not failed:
         return hand_over(alone, project, project.root)
     status = run_child(alone, project, project.root)

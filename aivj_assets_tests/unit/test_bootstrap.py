@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from aivj_assets import bootstrap, pip_install
 from aivj_assets.bootstrap import Project
+from aivj_assets.layout import project_root
 from aivj_assets.pip_install import PipProgress, SetupError, Stamp
 
 PACKAGE = Path(bootstrap.__file__).parent
@@ -446,9 +448,25 @@ def test_linters_and_both_halves_of_the_tests_count(project, monkeypatch, capsys
     monkeypatch.setattr(bootstrap, "hand_over", lambda command, *_: ran.append(command[-1]) or 0)
     monkeypatch.setattr(bootstrap, "run_child", child)
     assert bootstrap.run_tests(project, []) == status
-    halves = ["aivj_assets_tests/unit", "aivj_assets_tests/browser"]
+    halves = ["aivj_assets_tests/unit", "aivj_assets_tests/integration"]
     assert ran == ["ruff check", "ruff format", "mypy", *halves]
     assert (f"failed before the tests that run alone: {failing}" in capsys.readouterr().err) is (failing is not None)
+
+
+def test_no_test_that_wants_to_be_alone_is_left_out(project, monkeypatch):
+    ran = []
+    monkeypatch.setattr(bootstrap, "passes", lambda *_: True)
+    monkeypatch.setattr(bootstrap, "run_child", lambda *_: 0)
+    monkeypatch.setattr(bootstrap, "hand_over", lambda command, *_: ran.extend(command) or 0)
+    assert bootstrap.run_tests(project, []) == 0
+    root = project_root()
+    marked = [
+        path.relative_to(root).as_posix()
+        for path in (root / "aivj_assets_tests").rglob("test_*.py")
+        if re.search(r"pytest\.mark\.alone\b", path.read_text(encoding="utf-8"))
+    ]
+    assert marked
+    assert [path for path in marked if not path.startswith(tuple(ran))] == []
 
 
 @pytest.mark.parametrize("status", [2, 130])
