@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from aivj_assets.contracts.verdicts import VerdictsFile
+from aivj_assets_tests.pages import page_until
 from aivj_assets_tests.review_builders import KNOWN, ReviewBatch, review_batch, some_duplicates
 
 pytestmark = pytest.mark.browser
@@ -294,7 +295,7 @@ FILM = "document.activeElement.querySelector('.film img')"
 
 def test_the_other_captures_move_on_space_and_on_hover(page: Page) -> None:
     press(page, "l", "l", "Space")
-    page.wait_for_function(f"{FILM}?.naturalWidth === 576")
+    page_until(page, f"{FILM}?.naturalWidth === 576")
     assert page.evaluate(f"getComputedStyle({FILM}).animationName") == "film"
     assert page.evaluate(f"getComputedStyle({FILM}).animationTimingFunction") == "steps(3)"
     # Each capture fills the picture.
@@ -316,7 +317,7 @@ def test_who_wants_less_motion_sees_all_captures_side_by_side(browser: Browser, 
     context = browser.new_context(reduced_motion="reduce")
     page = opened(context, page_file.as_uri())
     press(page, "l")
-    page.wait_for_function(f"{FILM}?.naturalWidth === 576")
+    page_until(page, f"{FILM}?.naturalWidth === 576")
     assert page.evaluate(f"getComputedStyle({FILM}).animationName") == "none"
     assert page.evaluate(f"{FILM}.clientWidth === {FILM}.parentElement.clientWidth")
     context.close()
@@ -395,7 +396,7 @@ def test_served_it_asks_for_its_own_files_only_and_keeps_verdicts(context: Brows
         page = opened(context, f"{address}/index.html#c02")
         assert current(page) == "c02"
         press(page, "g", "l", "Space")
-        page.wait_for_function(f"{FILM}?.naturalWidth === 576")
+        page_until(page, f"{FILM}?.naturalWidth === 576")
         page.reload()
         assert pressed(page, "c02") == ["good"]
         assert all(url.startswith(address) for url in asked)

@@ -14,6 +14,7 @@ from aivj_assets.contracts.frames_index import FrameMetrics, OkRecord, frame_pat
 from aivj_assets.layout import BatchDir, BatchKey
 from aivj_assets.qa.page import write_qa_samples
 from aivj_assets.style.energy import energy_by_motion
+from aivj_assets_tests.pages import page_until
 
 pytestmark = pytest.mark.browser
 
@@ -80,9 +81,10 @@ def page(browser: Browser, qa_dir: Path) -> Iterator[Page]:
 def test_every_picture_loads_as_it_is_scrolled_to_and_is_shown_at_16_to_9(page: Page) -> None:
     for number in range(K):
         page.locator(f"#{cluster_id(number)}").scroll_into_view_if_needed()
-        page.wait_for_function(
+        page_until(
+            page,
             "id => [...document.querySelectorAll(`#${id} img`)].every(image => image.complete && image.naturalWidth)",
-            arg=cluster_id(number),
+            cluster_id(number),
         )
     sizes = page.evaluate("[...document.images].map(image => [image.clientWidth, image.clientHeight])")
     assert len(sizes) == K * PER_CLUSTER

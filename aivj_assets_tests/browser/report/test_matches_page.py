@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from aivj_assets.report.matches import MatchGroup, MatchView, SearchResult, write_page
 from aivj_assets_tests.builders import embeddings_meta
+from aivj_assets_tests.pages import page_until
 
 pytestmark = pytest.mark.browser
 
@@ -67,7 +68,7 @@ def test_pictures_come_with_the_page_and_nothing_else_is_asked_for(browser: Brow
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(page_file.as_uri())
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_function("() => [...document.images].every(image => image.complete && image.naturalWidth)")
+    page_until(page, "() => [...document.images].every(image => image.complete && image.naturalWidth)")
     sizes = page.evaluate("[...document.images].map(image => [image.clientWidth, image.clientHeight])")
     page.close()
     assert len(sizes) == COUNT + 1

@@ -16,6 +16,7 @@ from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.page_server import served_pages
 from aivj_assets.show.rehearsal.page import clock
 from aivj_assets.show.rehearsal.rehearse import Material, rehearse, write_rehearsal
+from aivj_assets_tests.pages import page_until
 from aivj_assets_tests.rehearsal_builders import entries_of, material_of, performance_of, set_of, write_pictures
 
 pytestmark = pytest.mark.browser
@@ -266,7 +267,7 @@ def test_the_page_is_the_same_from_the_uis_page_server(browser: Browser, hour: P
         page.locator("#timeline").focus()
         page.keyboard.press("ArrowRight")
         expect(page.locator("#d-when")).to_contain_text("Pick 2 of")
-        page.wait_for_function("[...sheets.values()].some((image) => image.complete && image.naturalWidth > 0)")
+        page_until(page, "[...sheets.values()].some((image) => image.complete && image.naturalWidth > 0)")
     context.close()
     assert problems == []
 
