@@ -21,7 +21,7 @@ from aivj_assets.show.server import ShowOptions
 from aivj_assets_tests.live_show_builders import OpenShow, serving
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def playing_browser(browser_choice: Any) -> Iterator[Browser]:
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     flags = launch_flags(sys.platform, "software", headless=True, is_root=is_root)[-1]
@@ -34,7 +34,7 @@ def playing_browser(browser_choice: Any) -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty seconds of a generated set."""
     made = generate_set(40, seed=5)
