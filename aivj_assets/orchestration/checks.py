@@ -4,7 +4,6 @@ All are partitioned; those that a stage declares as blocking are of severity ERR
 cannot be computed does not pass.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from aivj_assets.contracts.style import ENERGIES, StyleIndex
 from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inputs
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration.check_specs import partitioned_check
 from aivj_assets.orchestration.lineage_findings import lineage_findings
 from aivj_assets.orchestration.near_duplicates import duplicate_findings
 from aivj_assets.orchestration.partitions import BATCHES
@@ -88,19 +88,16 @@ DESCRIPTIONS = {
 
 def _specs(stage: str) -> list[dg.AssetCheckSpec]:
     declared = STAGES[stage]
-    with warnings.catch_warnings():
-        # The preview is known: the minor version is pinned and a contract test watches it.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(
-                name,
-                asset=stage,
-                blocking=name in declared.blocking_checks,
-                partitions_def=BATCHES,
-                description=DESCRIPTIONS[stage][name],
-            )
-            for name in (*declared.blocking_checks, *declared.warning_checks)
-        ]
+    return [
+        partitioned_check(
+            name,
+            asset=stage,
+            blocking=name in declared.blocking_checks,
+            partitions_def=BATCHES,
+            description=DESCRIPTIONS[stage][name],
+        )
+        for name in (*declared.blocking_checks, *declared.warning_checks)
+    ]
 
 
 _FRAMES_SPECS = _specs("frames")

@@ -1,6 +1,5 @@
 """The check of `publication` that holds the published policy against the published index. It is advice: it warns."""
 
-import warnings
 from collections.abc import Iterator
 
 import dagster as dg
@@ -9,6 +8,7 @@ from aivj_assets.contracts.findings import Finding
 from aivj_assets.contracts.style import StyleIndex, StylePolicy
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, check_pack_name
+from aivj_assets.orchestration.check_specs import partitioned_check
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource
@@ -19,18 +19,15 @@ _HEAD = (
     "clusters needed", "what to relax",
 )  # fmt: skip
 
-with warnings.catch_warnings():
-    # The preview is known: the minor version is pinned and a contract test watches it.
-    warnings.simplefilter("ignore", dg.PreviewWarning)
-    _SPEC = dg.AssetCheckSpec(
-        POLICY_FITS_INDEX,
-        asset="publication",
-        partitions_def=PACKS,
-        description="Every tier has enough presets and clusters for the policy's cooldowns through a show of two "
-        "hours. Assumed is the worst case: the whole show is in one tier and every preset leaves as soon as its dwell "
-        "is over. A warning: the show goes on and relaxes rules; the result says which value of aivj-pack.json to set "
-        "to what.",
-    )
+_SPEC = partitioned_check(
+    POLICY_FITS_INDEX,
+    asset="publication",
+    partitions_def=PACKS,
+    description="Every tier has enough presets and clusters for the policy's cooldowns through a show of two "
+    "hours. Assumed is the worst case: the whole show is in one tier and every preset leaves as soon as its dwell "
+    "is over. A warning: the show goes on and relaxes rules; the result says which value of aivj-pack.json to set "
+    "to what.",
+)
 
 
 @dg.multi_asset_check(name="publication_policy", specs=[_SPEC])

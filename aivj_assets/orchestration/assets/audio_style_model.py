@@ -2,7 +2,6 @@
 
 import json
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from aivj_assets.layout import (
     write_json_atomic,
 )
 from aivj_assets.orchestration.assets.publication import publishable_batches
+from aivj_assets.orchestration.check_specs import partitioned_check
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import data_version_of, latest_evaluation, materialization_record
 from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
@@ -67,17 +67,14 @@ class AudioStyleConfig(dg.Config):
     audio_dir: str | None = Field(default=None, description="folder with the tracks, for audio_embedding")
 
 
-with warnings.catch_warnings():
-    # The preview is known: the minor version is pinned and a contract test watches it.
-    warnings.simplefilter("ignore", dg.PreviewWarning)
-    _CHECK = dg.AssetCheckSpec(
-        MODEL_BEATS_BASELINE.name,
-        asset=MODEL,
-        partitions_def=PACKS,
-        description=f"{MODEL_BEATS_BASELINE.rule[0].upper()}{MODEL_BEATS_BASELINE.rule[1:]}, over at least "
-        f"{MODEL_BEATS_BASELINE.min_groups} tracks and {MODEL_BEATS_BASELINE.min_judged} judged picks. If not: the "
-        f"rule stays; {MODEL_BEATS_BASELINE.remedy}.",
-    )
+_CHECK = partitioned_check(
+    MODEL_BEATS_BASELINE.name,
+    asset=MODEL,
+    partitions_def=PACKS,
+    description=f"{MODEL_BEATS_BASELINE.rule[0].upper()}{MODEL_BEATS_BASELINE.rule[1:]}, over at least "
+    f"{MODEL_BEATS_BASELINE.min_groups} tracks and {MODEL_BEATS_BASELINE.min_judged} judged picks. If not: the "
+    f"rule stays; {MODEL_BEATS_BASELINE.remedy}.",
+)
 
 
 @dg.asset(

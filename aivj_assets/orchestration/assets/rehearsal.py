@@ -1,7 +1,6 @@
 """`rehearsal`: a track played through the selector over a pack's published index, judged, as a page."""
 
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.contracts.rehearsal import PLAY_NAMES, RULE_NOTES, Rehearsal
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, check_pack_name
+from aivj_assets.orchestration.check_specs import partitioned_check
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
@@ -71,17 +71,14 @@ def rehearsal(
         return dg.MaterializeResult(metadata=_facts(root, made))
 
 
-with warnings.catch_warnings():
-    # The preview is known: the minor version is pinned and a contract test watches it.
-    warnings.simplefilter("ignore", dg.PreviewWarning)
-    _CLEAN = dg.AssetCheckSpec(
-        REHEARSAL_CLEAN,
-        asset="rehearsal",
-        partitions_def=PACKS,
-        description="No rule was broken, by a judge that reads the log against index and policy; of libraries of 300 "
-        "presets and more at most 1 % of the picks relaxed a rule. If not: look at the page's list, and at what the "
-        "policy's selection asks of so many presets.",
-    )
+_CLEAN = partitioned_check(
+    REHEARSAL_CLEAN,
+    asset="rehearsal",
+    partitions_def=PACKS,
+    description="No rule was broken, by a judge that reads the log against index and policy; of libraries of 300 "
+    "presets and more at most 1 % of the picks relaxed a rule. If not: look at the page's list, and at what the "
+    "policy's selection asks of so many presets.",
+)
 
 
 @dg.multi_asset_check(name=REHEARSAL_CLEAN, specs=[_CLEAN])
