@@ -24,7 +24,7 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path: Path) -> DataRoot:
-    made = DataRoot(tmp_path / "root")
+    made = DataRoot(tmp_path / "data")
     publish_pack(made, {"one": '{"name": "ä"}', "two": None})
     return made
 
@@ -118,7 +118,7 @@ def test_a_foreign_page_cannot_take_the_answers_in(server: ShowServer, path: str
         "/web/%2e%2e/server.py",
         "/page/..%2f..%2ferrors.py",
         "/web/..%5cserver.py",
-        "/node_modules/engine/../../root/public/presets/pack/library-manifest.json",
+        "/node_modules/engine/../../data/public/presets/pack/library-manifest.json",
         "/etc/passwd",
         "/web/",
         "/web/show.html",
