@@ -331,8 +331,9 @@ def run_demo(project: Project, arguments: list[str]) -> int:
 
 # pytest after Ctrl-C, and a child that a signal ended.
 _STOPPED = (2, 130, 143)
+# More than the two processors of a small machine: two at a time leave half of them idle, so many tests wait.
 # Files in their order, the long ones first: by their number of tests the longest would begin last.
-_TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")
+_THREE_AT_A_TIME = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")
 _LONG_FIRST = tuple(f"aivj_assets_tests/{name}" for name in ("integration", "browser", "unit"))
 _HAVE_ALONE = tuple(f"aivj_assets_tests/{name}" for name in ("browser", "integration"))
 # What to look at when the suite has become slow.
@@ -340,7 +341,7 @@ _SLOWEST = ("--durations=20", "--durations-min=5")
 
 
 def run_tests(project: Project, arguments: list[str]) -> int:
-    """Run pytest; without arguments ruff and mypy first, then all tests two at a time but those that want to be alone.
+    """Run pytest; without arguments ruff and mypy first, then all tests three at a time but those that want to be alone.
 
     The status is not 0 when any of them failed.
     """
@@ -354,7 +355,7 @@ def run_tests(project: Project, arguments: list[str]) -> int:
         "mypy": [python, "-m", "mypy"],
     }
     failed = [name for name, command in checks.items() if not passes(name, command, project)]
-    status = run_child([*pytest, *_TWO_AT_A_TIME, *_SLOWEST, *_LONG_FIRST], project, project.root)
+    status = run_child([*pytest, *_THREE_AT_A_TIME, *_SLOWEST, *_LONG_FIRST], project, project.root)
     if status in _STOPPED:
         return status
     if status:
