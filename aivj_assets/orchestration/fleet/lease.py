@@ -3,7 +3,8 @@
 A lease is a file a generation, `<step>.<n>.json`, made only where there is none (`O_EXCL`): whoever makes generation
 n + 1 has taken the step over. The holder rewrites its own generation again and again. Another process holds it for dead
 when its content has not changed for its `expiry_s` by the other's own monotonic clock, so no two clocks are compared.
-The holder, by its own, gives up after half of that without a renewal: it has stopped before anybody takes over.
+The holder, by its own, gives up after half of that without a renewal: it has stopped before anybody takes over. It
+counts in a thread that touches no file, for a write to a network folder that is cut off may wait for minutes.
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ class Lease:
         """After so many seconds of silence others hold this process for dead."""
         self._renewed_s = time.monotonic()
         self._done = threading.Event()
+        self._losing = threading.Lock()
         self._thread: threading.Thread | None = None
         self.lost: str | None = None
         """Why this process may not go on, once it may not."""
@@ -188,31 +190,54 @@ class Lease:
         return self._generation
 
     def keep(self, on_lost: Callable[[str], None], also: Callable[[], str | None] | None = None) -> None:
-        """Renew the lease from now on; `on_lost` hears, in the renewing thread, why it is lost.
+        """Renew the lease from now on; `on_lost` hears once, in a thread, why it is lost.
 
         `also` is asked at each renewal and may name another reason to stop, such as that the run is over.
         """
 
+        def lose(reason: str) -> None:
+            with self._losing:
+                if self.lost is not None or self._done.is_set():
+                    return
+                self.lost = reason
+            on_lost(reason)
+
         def renew() -> None:
-            while not self._done.wait(self.expiry_s / _RENEWALS_IN_EXPIRY):
+            while not self._wait():
                 reason = self.check() or (also() if also is not None else None)
-                if reason is None:
-                    self._renew()
-                    continue
-                if not self._done.is_set():
-                    self.lost = reason
-                    on_lost(reason)
-                return
+                if reason is not None:
+                    lose(reason)
+                    return
+                self._renew()
+
+        def count() -> None:
+            while not self._wait():
+                reason = self._silence()
+                if reason is not None:
+                    lose(reason)
+                    return
 
         self._thread = threading.Thread(target=renew, name="lease", daemon=True)
         self._thread.start()
+        threading.Thread(target=count, name="lease-silence", daemon=True).start()
+
+    def _wait(self) -> bool:
+        """Wait for the next look; whether the lease is released."""
+        return self._done.wait(self.expiry_s / _RENEWALS_IN_EXPIRY)
+
+    def _silence(self) -> str | None:
+        """Return that the last renewal is too long ago, or None; touches no file."""
+        if time.monotonic() - self._renewed_s > self.expiry_s / 2:
+            return f"it could not renew its lease for {self.expiry_s / 2:.0f} s (stopped, or cut off from the folder)"
+        return None
 
     def check(self) -> str | None:
         """Return why this process may not go on, or None."""
         if self.lost is not None:
             return self.lost
-        if time.monotonic() - self._renewed_s > self.expiry_s / 2:
-            return f"it could not renew its lease for {self.expiry_s / 2:.0f} s (stopped, or cut off from the folder)"
+        silence = self._silence()
+        if silence is not None:
+            return silence
         if self._place.newest() > self._generation:
             return "another worker has taken the step over"
         return None

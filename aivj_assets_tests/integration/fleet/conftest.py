@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,9 @@ def _install() -> None:
             subprocess.run([*APT, *command], capture_output=True, env=environ, timeout=280, check=False)
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[tuple[Postgres, Redis]]:
-    """A PostgreSQL and a Redis of the tests' own."""
+@contextmanager
+def running_servers(host: str = "127.0.0.1") -> Iterator[tuple[Postgres, Redis]]:
+    """Run a PostgreSQL and a Redis of the tests' own on an address of this machine; skips where they cannot be had."""
     for module in ("celery", "dagster_celery", "dagster_postgres", "redis"):
         pytest.importorskip(module, reason="the extra `cluster` is not installed")
     if os.name == "nt":
@@ -51,7 +52,7 @@ def servers() -> Iterator[tuple[Postgres, Redis]]:
     folder.chmod(0o755)
     (folder / "postgres").mkdir()
     (folder / "redis").mkdir()
-    postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
+    postgres, redis = Postgres(folder / "postgres", host), Redis(folder / "redis", host)
     try:
         postgres.create()
         postgres.start()
@@ -61,6 +62,13 @@ def servers() -> Iterator[tuple[Postgres, Redis]]:
         postgres.stop()
         redis.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[tuple[Postgres, Redis]]:
+    """The servers that most tests share."""
+    with running_servers() as started:
+        yield started
 
 
 @dataclass(frozen=True)
@@ -101,28 +109,32 @@ def reference(
     return Reference(source, key, artefacts(DataRoot(folder / "done"), key), count)
 
 
-@pytest.fixture
-def make_fleet(servers: tuple[Postgres, Redis], tmp_path: Path) -> Iterator[Callable[[Path], Fleet]]:
-    """A fleet over a copy of a data root, with an empty database and an empty broker."""
+def new_fleet(servers: tuple[Postgres, Redis], source: Path, folder: Path) -> Fleet:
+    """Return a fleet in `folder` over a copy of a data root, with an empty database and an empty broker."""
     import psycopg2
     import redis as redis_client
 
+    postgres, redis = servers
+    connection = psycopg2.connect(postgres.url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("drop schema public cascade")
+        cursor.execute("create schema public")
+    connection.close()
+    redis_client.Redis.from_url(redis.url).flushall()
+    shutil.copytree(source, folder / "root")
+    (folder / "logs").mkdir()
+    return Fleet(DataRoot(folder / "root"), postgres, redis, folder / "logs")
+
+
+@pytest.fixture
+def make_fleet(servers: tuple[Postgres, Redis], tmp_path: Path) -> Iterator[Callable[[Path], Fleet]]:
+    """A fleet on this machine over a copy of a data root."""
     made: list[Fleet] = []
 
     def make(source: Path) -> Fleet:
-        postgres, redis = servers
-        connection = psycopg2.connect(postgres.url)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("drop schema public cascade")
-            cursor.execute("create schema public")
-        connection.close()
-        redis_client.Redis.from_url(redis.url).flushall()
-        shutil.copytree(source, tmp_path / "root")
-        (tmp_path / "logs").mkdir()
-        fleet = Fleet(DataRoot(tmp_path / "root"), postgres, redis, tmp_path / "logs")
-        made.append(fleet)
-        return fleet
+        made.append(new_fleet(servers, source, tmp_path))
+        return made[-1]
 
     yield make
     for fleet in made:

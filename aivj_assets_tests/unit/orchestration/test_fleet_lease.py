@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -142,6 +143,31 @@ def test_another_reason_ends_a_holder_too(place: LeasePlace) -> None:
         time.sleep(0.02)
     assert heard == ["run run-1 is canceled"]
     assert lease.check() == "run run-1 is canceled"
+
+
+def test_a_holder_whose_folder_does_not_answer_hears_of_it_once(
+    place: LeasePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = take(place, expiry_s=0.6)
+    assert lease is not None
+    answers, waiting = threading.Event(), threading.Event()
+
+    def hangs(*_arguments: object) -> None:
+        waiting.set()
+        answers.wait(10)
+
+    monkeypatch.setattr("aivj_assets.orchestration.fleet.lease.write_json_atomic", hangs)
+    heard: list[str] = []
+    lease.keep(heard.append)
+    deadline = time.monotonic() + 5
+    while not heard and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert waiting.is_set()
+    assert not answers.is_set()
+    answers.set()
+    time.sleep(0.3)
+    assert [line.split(" (")[0] for line in heard] == ["it could not renew its lease for 0 s"]
+    assert lease.check() == heard[0]
 
 
 def test_the_living_steps_of_a_run_are_named_with_their_host(leases: Path) -> None:
