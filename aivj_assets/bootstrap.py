@@ -341,7 +341,7 @@ _SLOWEST = ("--durations=20", "--durations-min=5")
 
 
 def run_tests(project: Project, arguments: list[str]) -> int:
-    """Run pytest; without arguments ruff and mypy first, then all tests three at a time but those that want to be alone.
+    """Run pytest; without arguments ruff and mypy first, then all tests three at a time but those to be alone.
 
     The status is not 0 when any of them failed.
     """

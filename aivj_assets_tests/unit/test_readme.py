@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.gates import GATES
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.layout import project_root

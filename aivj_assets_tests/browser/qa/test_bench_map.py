@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts import embeddings
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.layout import BatchKey, DataRoot

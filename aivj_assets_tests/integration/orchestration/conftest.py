@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.builders import seed_storage

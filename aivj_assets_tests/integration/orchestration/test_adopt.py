@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from aivj_assets import cli
-from aivj_assets.cli_adopt import adopt
+from aivj_assets.cli import app as cli
+from aivj_assets.cli.adopt import adopt
 from aivj_assets.contracts.adoption import Adoption
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.utils import make_new_run_id
 from typer.testing import CliRunner
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.frames_index import encode_record
 from aivj_assets.contracts.gate_report import BatchStatus, GateReport
 from aivj_assets.contracts.gates import GATES

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.cluster_labels import ClusterLabels
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.embeddings import Embeddings, load_embeddings, save_embeddings

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.frames_index import read_records, write_records
 from aivj_assets.contracts.import_report import ImportReport
 from aivj_assets.contracts.manifest import Manifest

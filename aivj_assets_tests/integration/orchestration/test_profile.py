@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.embeddings import ModelCard
 from aivj_assets.contracts.pack_settings import PackSettings
 from aivj_assets.contracts.render_parameters import RenderParameters, pixel_parameters

@@ -19,7 +19,7 @@ import torch
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from PIL import Image
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.contracts.embeddings import Embeddings, EmbeddingsMeta, ModelCard, load_embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.embed.lite0 import LITE0, LITE0_PRETRAINED

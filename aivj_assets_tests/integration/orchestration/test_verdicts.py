@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from aivj_assets import cli
+from aivj_assets.cli import app as cli
 from aivj_assets.cluster.rows import FloatRows
 from aivj_assets.contracts.cluster_labels import ClusterLabels
 from aivj_assets.contracts.run_meta import RunMeta

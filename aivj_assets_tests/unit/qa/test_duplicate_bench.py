@@ -6,7 +6,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from aivj_assets.cli import app
+from aivj_assets.cli.app import app
 from aivj_assets.contracts.clusters import Cluster, Clusters, cluster_id
 from aivj_assets.contracts.embeddings import Embeddings, save_embeddings
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord, write_records

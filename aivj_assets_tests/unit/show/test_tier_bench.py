@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from aivj_assets.cli import app
+from aivj_assets.cli.app import app
 from aivj_assets.show import tier_bench
 from aivj_assets.show.generate import Section, generate_set
 from aivj_assets.show.tier_bench import Truth, bench_tiers, bootstrap, f_measure, row_rms, tier_score
