@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
 
 from aivj_assets.contracts.base import utc_now
 from aivj_assets.errors import UserError
 from aivj_assets.layout import write_json_atomic
+from aivj_assets.orchestration.file_lock import held_lock
 
 _MUTEX_TIMEOUT_S = 30.0
 _ORPHAN_WAIT_S = 60.0
@@ -98,16 +98,11 @@ def acquire_batch(
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + orphan_wait_s
     while True:
-        try:
-            with FileLock(path.with_suffix(".mutex"), timeout=_MUTEX_TIMEOUT_S):
-                state = _read(path)
-                if state is None or state.run_id == run_id or _is_free(state, run_is_over, living_steps):
-                    _write(path, state if state and state.run_id == run_id else None, run_id, owner_pid)
-                    return
-        except Timeout:
-            raise UserError(
-                f"Batch {batch}: {path} stays locked; another process hangs. End it and try again."
-            ) from None
+        with held_lock(path.with_suffix(".mutex"), timeout_s=_MUTEX_TIMEOUT_S):
+            state = _read(path)
+            if state is None or state.run_id == run_id or _is_free(state, run_is_over, living_steps):
+                _write(path, state if state and state.run_id == run_id else None, run_id, owner_pid)
+                return
         orphaned = _owner_is_gone(state, run_is_over)
         if not orphaned or time.monotonic() > deadline:
             steps = ", ".join([*(str(mark.pid) for mark in state.steps if mark.alive), *living_steps(state.run_id)])

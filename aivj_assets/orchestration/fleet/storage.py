@@ -1,10 +1,12 @@
-"""PostgreSQL as Dagster's storage, patient while it restarts."""
+"""PostgreSQL as Dagster's storage, patient while it restarts, and as the keeper of locks among machines."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -59,6 +61,30 @@ def waiting(connect: Callable[[], Any], dbapi: Any, patience_s: float, pause_s: 
                 raise
             logger.warning("PostgreSQL does not answer at the moment; trying again.")
             time.sleep(pause_s)
+
+
+@contextmanager
+def database_lock(url: str, name: str, *, timeout_s: float) -> Iterator[None]:
+    """Hold a lock of PostgreSQL's among all machines; raises `TimeoutError` when another holds it for so long.
+
+    PostgreSQL frees it when its holder or the connection to it is gone.
+    """
+    import psycopg2
+
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    address = with_timeouts(url).replace("postgresql+psycopg2", "postgresql", 1)
+    connection = waiting(lambda: psycopg2.connect(address), psycopg2, PATIENCE_S)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("select set_config('lock_timeout', %s, false)", [f"{max(1, round(1000 * timeout_s))}ms"])
+            try:
+                cursor.execute("select pg_advisory_lock(%s)", [key])
+            except psycopg2.errors.LockNotAvailable:
+                raise TimeoutError(name) from None
+        yield
+    finally:
+        connection.close()
 
 
 class FleetPostgresStorage(DagsterPostgresStorage):  # type: ignore[misc] # untyped
