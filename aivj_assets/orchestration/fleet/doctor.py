@@ -31,6 +31,7 @@ from aivj_assets.orchestration.fleet.settings import (
 from aivj_assets.orchestration.instance import open_instance
 
 _ANSWER_TIMEOUT_S = 4.0
+_LOCKS_OF_ITS_OWN = "its files are locked for its own machine only: use no AIVJ_PROFILE but cluster on this folder"
 _CLOCK_LIMIT_S = 5.0
 # Kombu keeps a list a priority.
 _PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
@@ -182,13 +183,14 @@ def _worker(seen: SeenWorker, root: DataRoot, answer: Mapping[str, Any] | None, 
         problems.append("it does not know the question: its code is older")
     elif answer["token"] != token:
         problems.append("it does not see what is written in the shared folder here")
-    elif not answer.get("locked"):
-        problems.append("a lock that is held here does not hold there")
     if problems:
         return Looked(name=name, status="failed", detail="; ".join(problems))
-    text = f"alive, same versions, clock {seen.clock_off_s:+.1f} s, sees folder and lock"
+    text = f"alive, same versions, clock {seen.clock_off_s:+.1f} s, sees the folder"
     if worker.renderer:
         text += f"; renders with {worker.renderer_class}: {worker.renderer}"
+    if answer is not None and not answer.get("locked"):
+        # Workers lock in the database as well; a command of the local profile knows nothing of that.
+        return Looked(name=name, status="warning", detail=f"{text}; {_LOCKS_OF_ITS_OWN}")
     return Looked(name=name, status="ok", detail=text)
 
 
