@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aivj_assets.contracts.run_manifest import RunManifest, RunPreset
 from aivj_assets.contracts.style import StyleIndex, StylePolicy
 from aivj_assets.errors import UserError
-from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, DataRoot, sha256_file
+from aivj_assets.layout import PUBLISHED_CLUSTERS_NAME, STYLE_POLICY_NAME, DataRoot, sha256_file
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,32 @@ class Published:
 
 
 def read_published(root: DataRoot, pack: str) -> Published:
-    """Read a pack's index and policy.
+    """Read a pack's index and policy; raises `UserError` as `read_index`, for either file."""
+    policy_path, index_path = root.published(pack, STYLE_POLICY_NAME), root.published_files(pack)[-1]
+    index = read_index(root, pack)
+    if not policy_path.is_file():
+        raise _not_published(pack)
+    return Published(index, sha256_file(index_path), StylePolicy.load(policy_path))
+
+
+def read_index(root: DataRoot, pack: str) -> StyleIndex:
+    """Read a pack's index.
 
     Raises `UserError`: no such pack, not published, an index without presets, a file that is not as agreed.
     """
-    policy_path, _, _, index_path = root.published_files(pack)
-    if not index_path.is_file() or not policy_path.is_file():
+    path = root.published_files(pack)[-1]
+    if not path.is_file():
         if not root.pack_dir(pack).is_dir():
             raise UserError(f"There is no pack '{pack}' under {root.presets_dir}.")
-        raise UserError(f"Pack '{pack}' is not published, so that there is nothing to pick from: aivj run {pack}")
-    index = StyleIndex.load(index_path)
+        raise _not_published(pack)
+    index = StyleIndex.load(path)
     if not index.entries:
-        raise UserError(f"Pack '{pack}': {index_path} lists no preset; publish the pack again: aivj publish {pack}")
-    return Published(index, sha256_file(index_path), StylePolicy.load(policy_path))
+        raise UserError(f"Pack '{pack}': {path} lists no preset; publish the pack again: aivj publish {pack}")
+    return index
+
+
+def _not_published(pack: str) -> UserError:
+    return UserError(f"Pack '{pack}' is not published, so that there is nothing to pick from: aivj run {pack}")
 
 
 def cluster_labels(root: DataRoot, pack: str) -> dict[str, str]:

@@ -15,14 +15,12 @@ from aivj_assets.contracts.audio_style_model import MODEL_BEATS_BASELINE, AudioS
 from aivj_assets.contracts.embeddings import EmbeddingsMeta, load_embeddings
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.contracts.reactivity import Reactivity
-from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import (
     AUDIO_STYLE_NAME,
     DataRoot,
     check_pack_name,
     sha256_file,
-    style_index_name,
     write_json_atomic,
 )
 from aivj_assets.orchestration.assets.publication import publishable_batches
@@ -42,6 +40,7 @@ from aivj_assets.show.learn.evidence import read_logs
 from aivj_assets.show.learn.other_pairs import energy_pairs, generated_timelines, reactivity_pairs
 from aivj_assets.show.learn.retrieval import PresetRows
 from aivj_assets.show.learn.train import Material, Options, check_options, digest, prepare_evidence, train
+from aivj_assets.show.published import read_index
 
 MODEL = "audio_style_model"
 # A second training of a pack waits for the first.
@@ -159,13 +158,11 @@ def _last_model(path: Path) -> AudioStyleModel | None:
 
 def gather_material(instance: dg.DagsterInstance, root: DataRoot, pack: str, config: AudioStyleConfig) -> Material:
     """Read what a model is made from; raises `UserError` when the pack is not published or has no evidence."""
-    index_path = root.published(pack, style_index_name("v1"))
-    if not index_path.exists():
-        raise UserError(f"Pack '{pack}' is not published: run aivj run {pack} first.")
+    index = read_index(root, pack)
     material = Material(
         pack=pack,
-        index=StyleIndex.load(index_path),
-        index_hash=sha256_file(index_path),
+        index=index,
+        index_hash=sha256_file(root.published_files(pack)[-1]),
         logs=read_logs(root.shows_dir(pack).glob("*.jsonl"), pack),
     )
     if config.reactivity:

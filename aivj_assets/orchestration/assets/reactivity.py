@@ -13,7 +13,7 @@ from aivj_assets.contracts.manifest import Manifest, ManifestPreset
 from aivj_assets.contracts.reactivity import Reactivity, ReactivityEntry, ReactivityFailure, ReactivityMethod
 from aivj_assets.contracts.render_parameters import SILENCE, pixel_parameters
 from aivj_assets.contracts.sound_file import SOUND_RATE_HZ
-from aivj_assets.contracts.style import StyleEntry, StyleIndex
+from aivj_assets.contracts.style import StyleEntry
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name
 from aivj_assets.orchestration.assets.publication import publishable_batches
@@ -33,6 +33,7 @@ from aivj_assets.orchestration.reactivity_render import (
 )
 from aivj_assets.orchestration.resources import DataRootResource, RendererResource
 from aivj_assets.orchestration.step import run_owner, user_errors
+from aivj_assets.show.published import read_index
 from aivj_assets.show.reactivity.envelopes import ENVELOPES, Captures, Envelopes, envelopes_at_captures
 from aivj_assets.show.reactivity.pictures import movement
 from aivj_assets.show.reactivity.sample import draw_sample
@@ -126,14 +127,10 @@ class _Sample:
     @classmethod
     def draw(cls, instance: dg.DagsterInstance, root: DataRoot, pack: str, config: ReactivityConfig) -> "_Sample":
         """Draw it from what is published of batches that are accepted now; raises `UserError` when there is nothing."""
-        path = root.published_files(pack)[-1]
-        if not path.is_file():
-            raise UserError(f"Pack '{pack}' is not published: aivj publish {pack} first.")
+        index = read_index(root, pack)
         batches, left_out = publishable_batches(instance, root, pack)
         presets = {preset.id: preset for batch in batches for preset in Manifest.load(root.manifest(batch)).presets}
-        entries = {
-            entry.preset_id: entry for entry in StyleIndex.load(path).entries if entry.preset_id in presets
-        }  # fmt: skip
+        entries = {entry.preset_id: entry for entry in index.entries if entry.preset_id in presets}
         if not entries:
             raise UserError(f"Pack '{pack}' has no published preset of an accepted batch: aivj publish {pack} first.")
         clusters = {preset_id: entry.author_key for preset_id, entry in entries.items()}

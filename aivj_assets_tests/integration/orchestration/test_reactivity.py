@@ -37,7 +37,7 @@ def problem(root: DataRoot) -> str:
 
 def test_a_pack_that_is_not_published_is_sent_there(root: DataRoot) -> None:
     write_batch(root, "pack", 6)
-    assert problem(root) == "Pack 'pack' is not published: aivj publish pack first."
+    assert problem(root) == "Pack 'pack' is not published, so that there is nothing to pick from: aivj run pack"
 
 
 def test_presets_of_batches_that_are_not_accepted_are_never_tried(root: DataRoot) -> None:
