@@ -35,13 +35,13 @@ from aivj_assets.orchestration.jobs import (
     rehearsal_job,
     style_map_job,
 )
-from aivj_assets.orchestration.lineage_acts import lineage_job
+from aivj_assets.orchestration.lineage.acts import lineage_job
 from aivj_assets.orchestration.remedies import try_remedies
 from aivj_assets.orchestration.resources import DataRootResource, EmbedderResource, GuardResource, RendererResource
 from aivj_assets.orchestration.retention_sensor import forget_superseded_runs
 from aivj_assets.orchestration.schedules import nightly_rendering
 from aivj_assets.orchestration.sensors import new_manifest_batches, publish_accepted_batches
-from aivj_assets.orchestration.verdicts_sensor import import_qa_verdicts
+from aivj_assets.orchestration.verdicts.sensor import import_qa_verdicts
 
 ASSETS = [
     presets,

@@ -43,9 +43,9 @@ def adopt(
     root: RootOption = None,
 ) -> None:
     """Take in what an earlier tool made for a pack: nothing is rendered or embedded again, cluster ids stay."""
-    from aivj_assets.orchestration.adopt import AdoptOptions
-    from aivj_assets.orchestration.adopt_command import adopt_and_report
-    from aivj_assets.orchestration.adopt_model import NamedModel
+    from aivj_assets.orchestration.adopt.adoption import AdoptOptions
+    from aivj_assets.orchestration.adopt.model import NamedModel
+    from aivj_assets.orchestration.commands.adopt import adopt_and_report
 
     if pretrained is not None and embedder is None:
         raise UserError("--pretrained goes with --embedder NAME.")

@@ -44,7 +44,7 @@ def audio_style(
     root: RootOption = None,
 ) -> None:
     """Learn from skips and favourites which styles fit what is heard; published (status 0) if it beats the rule."""
-    from aivj_assets.orchestration.audio_style import audio_style_and_show
+    from aivj_assets.orchestration.commands.audio_style import audio_style_and_show
 
     chosen = (("model", model, MODELS), ("styles", styles, STYLES), ("bootstrap", bootstrap, BOOTSTRAPS))
     for name, given, known in chosen:

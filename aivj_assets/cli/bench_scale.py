@@ -28,9 +28,9 @@ def bench_scale(
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Open the UI's pages in a browser at the end.")] = True,
 ) -> None:
     """Run a large library through the real graph with a stand-in for the browser: times, memory, sizes, the UI."""
-    from aivj_assets.orchestration.bench_scale.at_end import measure_end
-    from aivj_assets.orchestration.bench_scale.rehearse import ScaleOptions, rehearse
-    from aivj_assets.orchestration.bench_scale.report import print_report, report
+    from aivj_assets.orchestration.bench.scale.at_end import measure_end
+    from aivj_assets.orchestration.bench.scale.rehearse import ScaleOptions, rehearse
+    from aivj_assets.orchestration.bench.scale.report import print_report, report
 
     folder = root or resolve_data_root(os.environ).own_dir / "bench-scale"
     place = data_root(folder)

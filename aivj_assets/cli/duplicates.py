@@ -40,7 +40,7 @@ def bench_duplicates(
     root: RootOption = None,
 ) -> None:
     """Count the near-duplicates that thresholds would find in a batch, beside what its titles tell."""
-    from aivj_assets.orchestration.duplicate_bench import bench_batch
+    from aivj_assets.orchestration.bench.duplicates import bench_batch
     from aivj_assets.qa.duplicate_tables import print_duplicate_bench
     from aivj_assets.qa.duplicates import duplicate_thresholds
 

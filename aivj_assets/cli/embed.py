@@ -48,7 +48,7 @@ def bench_embed(
     from aivj_assets.embed.bench_tables import print_embed_bench, print_quality_bench
     from aivj_assets.embed.choose import AUTO
     from aivj_assets.embed.figures import bench_quality
-    from aivj_assets.orchestration.bench import batch_frames, bench_choice, library_of
+    from aivj_assets.orchestration.bench.embed import batch_frames, bench_choice, library_of
 
     place = named_root(root)
     key = BatchKey.parse(batch) if batch is not None else None

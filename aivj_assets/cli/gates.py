@@ -16,6 +16,6 @@ def gates(
     root: RootOption = None,
 ) -> None:
     """Show which batch stands where; exit status 0 only when all asked for are accepted."""
-    from aivj_assets.orchestration.gates_command import gates_and_report
+    from aivj_assets.orchestration.commands.gates import gates_and_report
 
     raise typer.Exit(gates_and_report(console, data_root(root), pack, as_json=as_json))

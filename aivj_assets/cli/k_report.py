@@ -26,7 +26,7 @@ def k_report(
 ) -> None:
     """Compare numbers of clusters: cohesion, stability and use beside random clusters; suggests one, you choose."""
     from aivj_assets.cluster.k_report import parse_ks
-    from aivj_assets.orchestration.k_report import k_report_and_show
+    from aivj_assets.orchestration.commands.k_report import k_report_and_show
 
     ks = None if k is None else parse_ks(k)
     raise typer.Exit(k_report_and_show(console, data_root(root), pack, ks=ks, seed=seed, as_json=as_json))

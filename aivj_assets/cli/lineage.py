@@ -24,7 +24,7 @@ def lineage_show(
     root: RootOption = None,
 ) -> None:
     """Show a lineage's versions in their order: batches, births, retired ids, changed ids."""
-    from aivj_assets.orchestration.lineage_commands import show
+    from aivj_assets.orchestration.commands.lineage import show
 
     show(console, named_root(root), name, as_json=as_json)
 
@@ -60,7 +60,7 @@ def lineage_readmit(batch: BatchArgument, root: RootOption = None) -> None:
 @lineage_app.command("replay")
 def lineage_replay(name: NameArgument = "main", root: RootOption = None) -> None:
     """Make every version again, in the order in which batches came; exit status 1 when one comes out otherwise."""
-    from aivj_assets.orchestration.lineage_commands import replay_and_report
+    from aivj_assets.orchestration.commands.lineage import replay_and_report
 
     raise typer.Exit(replay_and_report(console, named_root(root), name))
 
@@ -73,13 +73,13 @@ def lineage_label(
     root: RootOption = None,
 ) -> None:
     """Give a cluster your own label: it goes before computed ones and follows the id."""
-    from aivj_assets.orchestration.lineage_commands import label_cluster
+    from aivj_assets.orchestration.commands.lineage import label_cluster
 
     label_cluster(console, named_root(root), name, cluster, text)
 
 
 def _act(root: Any, **config: Any) -> None:
-    from aivj_assets.orchestration.lineage_commands import act_and_report
+    from aivj_assets.orchestration.commands.lineage import act_and_report
 
     given = {name: value for name, value in config.items() if value is not None}
     raise typer.Exit(act_and_report(console, data_root(root), given))

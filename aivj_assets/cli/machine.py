@@ -44,7 +44,7 @@ def doctor(
         if batch is not None or quick or apply:
             raise UserError("--cluster looks at the cluster alone: leave the batch, --quick and --apply out.")
         raise typer.Exit(fleet_doctor_and_report(console, data_root(root), as_json=as_json))
-    from aivj_assets.orchestration.doctor import DoctorOptions, doctor_and_report
+    from aivj_assets.orchestration.commands.doctor import DoctorOptions, doctor_and_report
 
     options = DoctorOptions(
         quick=quick, apply=apply, as_json=as_json, batch=BatchKey.parse(batch) if batch else None, embedder=embedder,
@@ -69,7 +69,7 @@ def ui(
     root: RootOption = None,
 ) -> None:
     """Start Dagster's web UI and daemon on 127.0.0.1; Ctrl-C stops both."""
-    from aivj_assets.orchestration.ui import serve_ui
+    from aivj_assets.orchestration.commands.ui import serve_ui
 
     status = serve_ui(
         console, data_root(root), port=port, embedder=embedder, pretrained=pretrained, automation=automation

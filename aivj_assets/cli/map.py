@@ -18,7 +18,7 @@ def style_map(
     root: RootOption = None,
 ) -> None:
     """Draw a pack's style map: colours by cluster, energy or batch, thumbnails, search, selection."""
-    from aivj_assets.orchestration.style_map import map_and_show
+    from aivj_assets.orchestration.commands.style_map import map_and_show
 
     raise typer.Exit(map_and_show(console, data_root(root), pack, seed=seed))
 
@@ -30,7 +30,7 @@ def bench_map(
     json_file: JsonOption = None,
 ) -> None:
     """Measure a style map of simulated presets: places, how far they move, the page, drawing in a browser."""
-    from aivj_assets.orchestration.bench_map import bench_style_map, print_map_bench
+    from aivj_assets.orchestration.bench.map import bench_style_map, print_map_bench
 
     with Console(stderr=True).status("Measuring a style map ...") as status:
         figures = bench_style_map(

@@ -19,7 +19,7 @@ def qa_import(
     root: RootOption = None,
 ) -> None:
     """Store verdicts, labels and presets to drop; records, diary and published packs follow."""
-    from aivj_assets.orchestration.verdicts_commands import import_and_report
+    from aivj_assets.orchestration.commands.verdicts import import_and_report
 
     raise typer.Exit(import_and_report(console, data_root(root), files))
 
@@ -31,7 +31,7 @@ def qa_restore(
     root: RootOption = None,
 ) -> None:
     """Take presets back that verdicts dropped (near-duplicates, blacklisted): they are published again."""
-    from aivj_assets.orchestration.verdicts_commands import restore_and_report
+    from aivj_assets.orchestration.commands.verdicts import restore_and_report
 
     raise typer.Exit(restore_and_report(console, data_root(root), pack, presets))
 
@@ -39,6 +39,6 @@ def qa_restore(
 @qa_app.command("show")
 def qa_show(pack: Annotated[str, typer.Argument(help="Name of the pack.")], root: RootOption = None) -> None:
     """Show what is known of a pack's clusters, what is asked for again, and how far its batches are reviewed."""
-    from aivj_assets.orchestration.verdicts_commands import show_verdicts
+    from aivj_assets.orchestration.commands.verdicts import show_verdicts
 
     show_verdicts(console, named_root(root), pack)

@@ -26,7 +26,7 @@ def reactivity(
     root: RootOption = None,
 ) -> None:
     """Render a sample under several sounds and silence; tell which presets' pictures follow the sound."""
-    from aivj_assets.orchestration.reactivity import reactivity_and_show
+    from aivj_assets.orchestration.commands.reactivity import reactivity_and_show
 
     place = data_root(root)
     raise typer.Exit(

@@ -28,7 +28,7 @@ def rehearse(
 ) -> None:
     """Play a track through the selector, count broken rules, compare; exit status 1 when a rule was broken."""
     from aivj_assets.errors import UserError
-    from aivj_assets.orchestration.rehearsal import rehearse_and_show
+    from aivj_assets.orchestration.commands.rehearsal import rehearse_and_show
 
     if audio is not None and minutes is not None:
         raise UserError("--minutes is for a generated set; a file is played whole.")

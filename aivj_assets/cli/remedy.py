@@ -17,6 +17,6 @@ def remedy(
     root: RootOption = None,
 ) -> None:
     """Run a rejected batch again with the one change of a parameter that fits the evidence, and compare its figures."""
-    from aivj_assets.orchestration.remedy_command import remedy_and_report
+    from aivj_assets.orchestration.commands.remedy import remedy_and_report
 
     raise typer.Exit(remedy_and_report(console, data_root(root), BatchKey.parse(batch), dry_run=dry_run))

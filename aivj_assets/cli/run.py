@@ -39,7 +39,7 @@ def demo(
 ) -> None:
     """Run the main job on a starter pack of real presets and print a summary."""
     from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, set_lineage
-    from aivj_assets.orchestration.commands import BatchOptions, run_and_report
+    from aivj_assets.orchestration.commands.batch import BatchOptions, run_and_report
     from aivj_assets.packs.importer import import_pack
     from aivj_assets.render.web_engine import ensure_web_engine
 
@@ -90,8 +90,8 @@ def run(
     root: RootOption = None,
 ) -> None:
     """Run the main job for one batch, resuming where an earlier run stopped, and publish its pack."""
-    from aivj_assets.orchestration.all_batches import run_all_and_report
-    from aivj_assets.orchestration.commands import BatchOptions, run_and_report
+    from aivj_assets.orchestration.commands.all_batches import run_all_and_report
+    from aivj_assets.orchestration.commands.batch import BatchOptions, run_and_report
 
     if k_reason is not None and k is None:
         raise UserError("--k-reason goes with --k; for all runs of a pack, aivj-pack.json holds both under clusters.")
@@ -105,7 +105,7 @@ def run(
     if allow_unaccepted is not None:
         if all_batches or not allow_unaccepted.strip():
             raise UserError("--allow-unaccepted takes a reason and goes with one batch.")
-        from aivj_assets.orchestration.bypass import past_the_gates_and_report
+        from aivj_assets.orchestration.commands.bypass import past_the_gates_and_report
 
         key, reason = BatchKey.parse(batch), " ".join(allow_unaccepted.split())
         raise typer.Exit(past_the_gates_and_report(console, data_root(root), key, options, reason))
@@ -116,7 +116,7 @@ def run(
 
 def publish(pack: Annotated[str, typer.Argument(help="Pack to publish.")], root: RootOption = None) -> None:
     """Publish a pack's style index and policy from its accepted batches."""
-    from aivj_assets.orchestration.commands import publish_and_report
+    from aivj_assets.orchestration.commands.batch import publish_and_report
 
     raise typer.Exit(publish_and_report(console, data_root(root), pack))
 

@@ -37,7 +37,7 @@ from aivj_assets.orchestration.guard import (
     stage_state,
 )
 from aivj_assets.orchestration.instance import PROCESS_TAG
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.requires import waiting_for
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES, ancestors
 

@@ -37,7 +37,7 @@ from aivj_assets.orchestration.guard import (
 )
 from aivj_assets.orchestration.jobs import PACK_JOBS
 from aivj_assets.orchestration.launch import explain_run
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.requires import waiting_for, waiting_sentence
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES, ancestors

@@ -23,7 +23,7 @@ from aivj_assets.embed.checks import check_collapse, check_embeddings, check_inp
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.check_specs import partitioned_check
-from aivj_assets.orchestration.lineage_findings import lineage_findings
+from aivj_assets.orchestration.lineage.findings import lineage_findings
 from aivj_assets.orchestration.near_duplicates import duplicate_findings
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.policy_check import policy_fits_index
@@ -31,7 +31,7 @@ from aivj_assets.orchestration.profile import frozen_card_finding, frozen_pixels
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import user_errors
-from aivj_assets.orchestration.verdicts_known import reviewed_finding
+from aivj_assets.orchestration.verdicts.known import reviewed_finding
 from aivj_assets.qa.conclusion import QA_REVIEWED
 from aivj_assets.style.index import check_style_index
 

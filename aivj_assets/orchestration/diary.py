@@ -17,7 +17,7 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import StageState, batch_states, latest_evaluation, materialization_record
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE, STAGES, ancestors
 from aivj_assets.report.console import BatchSummary, summarise_batch
 from aivj_assets.report.diary import DiaryFacts, diary_section, diary_todo, gate_text

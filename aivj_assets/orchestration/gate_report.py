@@ -17,7 +17,7 @@ from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.batch_status import gate_report
-from aivj_assets.orchestration.ui import UI_URL_VARIABLE, default_ui_url
+from aivj_assets.orchestration.commands.ui import UI_URL_VARIABLE, default_ui_url
 from aivj_assets.report.gates_page import write_gates_page
 
 GATE_REPORT_JOB = "gate_report_job"

@@ -19,7 +19,7 @@ from aivj_assets.contracts.unaccepted import is_marked
 from aivj_assets.contracts.verdicts import LineageVerdicts
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
-from aivj_assets.orchestration.lineage_store import Lineage
+from aivj_assets.orchestration.lineage.store import Lineage
 from aivj_assets.qa.duplicate_checks import DUPLICATE_CHECKS, check_duplicates
 from aivj_assets.qa.duplicates import OtherBatch, Records, find_duplicates
 

@@ -37,7 +37,7 @@ from aivj_assets.layout import BatchKey, DataRoot, LineageDir
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, storage_errors
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.report.profile import ProfileRow, print_profile
 

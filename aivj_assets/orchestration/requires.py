@@ -12,7 +12,7 @@ from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, PackSettings
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 
 

@@ -18,14 +18,14 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.jobs import batch_job
-from aivj_assets.orchestration.lineage_join import ids_are_current
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.join import ids_are_current
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.parameters import effective_parameters
 from aivj_assets.orchestration.resources import RendererResource
 from aivj_assets.orchestration.run_config import batch_run_config
 from aivj_assets.orchestration.stages import STAGES
-from aivj_assets.orchestration.verdicts_known import Judged
-from aivj_assets.orchestration.verdicts_published import says_what_persons_say
+from aivj_assets.orchestration.verdicts.known import Judged
+from aivj_assets.orchestration.verdicts.published import says_what_persons_say
 from aivj_assets.render.environment import BrowserReport
 from aivj_assets.render.probe import describe_renderer
 from aivj_assets.render.resume import needs_rendering

@@ -19,7 +19,7 @@ from aivj_assets.orchestration.budget import STOP_AT_TAG
 from aivj_assets.orchestration.guard import is_unfinished, one_look
 from aivj_assets.orchestration.instance import MANIFEST_TAG
 from aivj_assets.orchestration.jobs import batch_job
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.night import Night
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.requires import waiting_for

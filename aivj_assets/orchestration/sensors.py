@@ -16,7 +16,7 @@ from aivj_assets.orchestration.automation import PRIORITY_TAG, STARTED, automati
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import MANIFEST_TAG, PROCESS_TAG, report_dead_runs
 from aivj_assets.orchestration.jobs import PACK_JOBS, batch_job, publish_job
-from aivj_assets.orchestration.lineage_acts import has_accepted_batch, lineage_job, packs_of_act
+from aivj_assets.orchestration.lineage.acts import has_accepted_batch, lineage_job, packs_of_act
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.requires import waiting_for
 from aivj_assets.orchestration.resources import DataRootResource

@@ -27,8 +27,8 @@ from aivj_assets.orchestration.assets.publication import publishable_batches
 from aivj_assets.orchestration.check_specs import partitioned_check
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import data_version_of, latest_evaluation, materialization_record
-from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
-from aivj_assets.orchestration.lineage_store import lineage_of
+from aivj_assets.orchestration.lineage.join import LINEAGE_TIMEOUT_S
+from aivj_assets.orchestration.lineage.store import lineage_of
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource

@@ -13,8 +13,8 @@ from aivj_assets.cluster.strategies import DEFAULT_STRATEGY, STRATEGIES
 from aivj_assets.contracts.embeddings import Embeddings, load_embeddings
 from aivj_assets.contracts.pack_settings import ClusterSettings, PackSettings
 from aivj_assets.orchestration.instance import CLUSTER_POOL
-from aivj_assets.orchestration.lineage_join import ClusterChoice, JoinedBatch, Joining
-from aivj_assets.orchestration.lineage_store import centroid_drift, lineage_of
+from aivj_assets.orchestration.lineage.join import ClusterChoice, JoinedBatch, Joining
+from aivj_assets.orchestration.lineage.store import centroid_drift, lineage_of
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource

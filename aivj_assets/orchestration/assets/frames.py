@@ -23,7 +23,7 @@ from aivj_assets.contracts.render_parameters import (
 )
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, sha256_file
-from aivj_assets.orchestration.adopted import require_not_adopted
+from aivj_assets.orchestration.adopt.kept import require_not_adopted
 from aivj_assets.orchestration.assets.frames_facts import frames_facts
 from aivj_assets.orchestration.batch_lock import parent_is_alive
 from aivj_assets.orchestration.budget import record_incomplete, stop_at, why_incomplete

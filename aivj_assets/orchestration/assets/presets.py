@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from aivj_assets.layout import DataRoot
-from aivj_assets.orchestration.lineage_store import lineage_of, require_not_removed
+from aivj_assets.orchestration.lineage.store import lineage_of, require_not_removed
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.pictures import counts_table
 from aivj_assets.orchestration.requires import require_not_waiting

@@ -21,8 +21,8 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, check_pack_name, sha256_file, write_json_files
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.guard import acceptance_problem, is_unfinished
-from aivj_assets.orchestration.lineage_join import LINEAGE_TIMEOUT_S
-from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.lineage.join import LINEAGE_TIMEOUT_S
+from aivj_assets.orchestration.lineage.store import Lineage, lineage_of
 from aivj_assets.orchestration.pack_files import write_pack_files
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import counts_table, markdown_table
@@ -30,8 +30,8 @@ from aivj_assets.orchestration.profile import batch_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.stages import PUBLISHED_STAGE
 from aivj_assets.orchestration.step import user_errors
-from aivj_assets.orchestration.verdicts_published import QA_FIELD, judgement_of, qa_facts, told_of_qa
-from aivj_assets.orchestration.verdicts_record import keep_up_to_date
+from aivj_assets.orchestration.verdicts.published import QA_FIELD, judgement_of, qa_facts, told_of_qa
+from aivj_assets.orchestration.verdicts.record import keep_up_to_date
 from aivj_assets.packs.rendered import RenderedBatches
 from aivj_assets.style.energy import EnergyTiers, energy_by_cuts
 from aivj_assets.style.judged import Judgement

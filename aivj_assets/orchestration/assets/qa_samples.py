@@ -15,14 +15,14 @@ from aivj_assets.contracts.manifest import Manifest
 from aivj_assets.contracts.qa_duplicates import DEFAULT_MAX_HASH_DISTANCE, DEFAULT_MIN_COSINE
 from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.contracts.style import StyleIndex
-from aivj_assets.orchestration.cluster_moves import cluster_moves
+from aivj_assets.orchestration.lineage.moves import cluster_moves
 from aivj_assets.orchestration.near_duplicates import batch_duplicates, duplicate_facts
 from aivj_assets.orchestration.page_server import page_url
 from aivj_assets.orchestration.partitions import BATCHES
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import BatchStep, batch_step
-from aivj_assets.orchestration.verdicts_known import known_verdicts
+from aivj_assets.orchestration.verdicts.known import known_verdicts
 from aivj_assets.qa.duplicates import duplicate_thresholds
 from aivj_assets.qa.page import PAGE_NAME, write_qa_samples
 from aivj_assets.report.pictures import Tile, as_markdown_image, sectioned_sheet

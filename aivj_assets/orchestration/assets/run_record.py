@@ -15,7 +15,7 @@ from aivj_assets.orchestration.profile import known_pixels, settle_profile
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets.orchestration.step import batch_step
-from aivj_assets.orchestration.verdicts_known import batch_conclusion
+from aivj_assets.orchestration.verdicts.known import batch_conclusion
 from aivj_assets.report.record import build_run_record
 
 

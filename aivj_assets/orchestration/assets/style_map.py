@@ -22,7 +22,7 @@ from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot, StyleMapDir, StyleMapSide, check_pack_name
 from aivj_assets.orchestration.assets.publication import publishable_batches
 from aivj_assets.orchestration.file_lock import held_lock
-from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.lineage.store import Lineage, lineage_of
 from aivj_assets.orchestration.partitions import PACKS
 from aivj_assets.orchestration.pictures import markdown_table
 from aivj_assets.orchestration.resources import DataRootResource

@@ -18,6 +18,7 @@ from rich.console import Console
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot, project_root
+from aivj_assets.orchestration.commands.ui import own_group, stop_tree
 from aivj_assets.orchestration.fleet.broker import require_broker
 from aivj_assets.orchestration.fleet.lease import host_name
 from aivj_assets.orchestration.fleet.node import FINISH, GIVE_BACK, READY_LINE, pool_of
@@ -30,7 +31,6 @@ from aivj_assets.orchestration.fleet.settings import (
     is_cluster,
 )
 from aivj_assets.orchestration.instance import browser_limit, open_instance, prepare_home
-from aivj_assets.orchestration.ui import own_group, stop_tree
 from aivj_assets.render.machine import this_machine
 from aivj_assets.render.probe import describe_renderer
 

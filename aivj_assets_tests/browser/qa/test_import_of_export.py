@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.instance import open_instance
-from aivj_assets.orchestration.verdicts import import_files
-from aivj_assets.orchestration.verdicts_known import Judged
+from aivj_assets.orchestration.verdicts.intake import import_files
+from aivj_assets.orchestration.verdicts.known import Judged
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House
 from aivj_assets_tests.lineage_builders import style_rows

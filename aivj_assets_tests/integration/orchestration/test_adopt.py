@@ -22,18 +22,18 @@ from aivj_assets.contracts.preset_file import PresetText, read_manifest_preset
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import adopt as adopting
-from aivj_assets.orchestration import adopt_model
-from aivj_assets.orchestration.adopt import ADOPTED_STAGES, AdoptOptions, AdoptOutcome, adopt_pack
-from aivj_assets.orchestration.adopt_command import REMAINING_STAGES
-from aivj_assets.orchestration.adopt_model import NamedModel
-from aivj_assets.orchestration.adopted import require_not_adopted
+from aivj_assets.orchestration.adopt import adoption as adopting
+from aivj_assets.orchestration.adopt import model as adopt_model
+from aivj_assets.orchestration.adopt.adoption import ADOPTED_STAGES, AdoptOptions, AdoptOutcome, adopt_pack
+from aivj_assets.orchestration.adopt.kept import require_not_adopted
+from aivj_assets.orchestration.adopt.model import NamedModel
 from aivj_assets.orchestration.batch_lock import acquire_batch
+from aivj_assets.orchestration.commands.adopt import REMAINING_STAGES
 from aivj_assets.orchestration.guard import acceptance_problem, latest_materialization
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import explain_run
-from aivj_assets.orchestration.lineage_acts import replay
-from aivj_assets.orchestration.lineage_store import Lineage
+from aivj_assets.orchestration.lineage.acts import replay
+from aivj_assets.orchestration.lineage.store import Lineage
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.stages import STAGES
 from aivj_assets_tests.adopt_builders import DIM, OldFolder, key_of, write_old_folder

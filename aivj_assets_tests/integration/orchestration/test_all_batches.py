@@ -16,13 +16,13 @@ from aivj_assets.contracts.preset_file import PresetText, read_manifest_preset
 from aivj_assets.contracts.render_parameters import RenderParameters, fingerprint, pixel_parameters
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import all_batches
-from aivj_assets.orchestration.all_batches import run_all_and_report
 from aivj_assets.orchestration.checks import CHECKS
-from aivj_assets.orchestration.commands import BatchOptions
+from aivj_assets.orchestration.commands import all_batches
+from aivj_assets.orchestration.commands.all_batches import run_all_and_report
+from aivj_assets.orchestration.commands.batch import BatchOptions
 from aivj_assets.orchestration.jobs import batch_job, publish_job
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
-from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
+from aivj_assets.orchestration.lineage.acts import LineageActConfig, perform
 from aivj_assets.orchestration.partitions import BATCHES, PACKS
 from aivj_assets.orchestration.resources import DataRootResource, GuardResource
 from aivj_assets.packs.split import split_pack

@@ -11,7 +11,7 @@ import pytest
 from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.contracts.style import StyleIndex
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration.bench_scale.library import PACK
+from aivj_assets.orchestration.bench.scale.library import PACK
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.integration.orchestration.conftest import Says
 

@@ -14,10 +14,10 @@ import pytest
 from aivj_assets.layout import BatchKey, DataRoot, project_root
 from aivj_assets.orchestration.automation import AUTOMATED, AUTOMATION_SENSOR
 from aivj_assets.orchestration.budget import STOP_AT_TAG
+from aivj_assets.orchestration.commands.ui import own_group, stop_tree
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.schedules import NIGHT_SCHEDULE
-from aivj_assets.orchestration.ui import own_group, stop_tree
 from aivj_assets_tests.builders import seed_storage, write_manifest
 
 LOCATION = ["-m", "aivj_assets_tests.integration.orchestration.hall_location", "-d", str(project_root())]

@@ -18,11 +18,12 @@ from aivj_assets.contracts.progress import RenderProgress
 from aivj_assets.contracts.run_meta import QaVerdict, RunMeta
 from aivj_assets.errors import EXIT_INTERRUPTED, UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import adopt_command, commands
-from aivj_assets.orchestration.adopt import AdoptOptions
+from aivj_assets.orchestration.adopt.adoption import AdoptOptions
+from aivj_assets.orchestration.commands import adopt as adopt_command
+from aivj_assets.orchestration.commands import batch as commands
 from aivj_assets.orchestration.diary import write_diary
 from aivj_assets.orchestration.launch import RunOutcome
-from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
+from aivj_assets.orchestration.lineage.acts import LineageActConfig, perform
 from aivj_assets_tests.builders import ok_record, write_frames_meta, write_index
 from aivj_assets_tests.house import House
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from aivj_assets.contracts.run_meta import RunMeta
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration.bypass import stages_past_the_gates
+from aivj_assets.orchestration.commands.bypass import stages_past_the_gates
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.stages import STAGES, ancestors

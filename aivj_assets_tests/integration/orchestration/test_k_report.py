@@ -14,8 +14,8 @@ from aivj_assets.contracts.k_report import K_NOTES, KReport
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import pack_command
 from aivj_assets.orchestration.assets.k_report import k_report, make_report
+from aivj_assets.orchestration.commands import pack as pack_command
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
 from aivj_assets.orchestration.partitions import PACKS

@@ -24,12 +24,12 @@ from aivj_assets.contracts.lineage import RemovedBatches, load_migration
 from aivj_assets.contracts.pack_settings import set_lineage
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import lineage_join
-from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform, replay
-from aivj_assets.orchestration.lineage_commands import label_cluster
-from aivj_assets.orchestration.lineage_findings import PUBLISHED_IDS_KEPT, lineage_findings
-from aivj_assets.orchestration.lineage_join import ClusterChoice, JoinedBatch, Joining, ids_are_current
-from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.commands.lineage import label_cluster
+from aivj_assets.orchestration.lineage import join as lineage_join
+from aivj_assets.orchestration.lineage.acts import LineageActConfig, perform, replay
+from aivj_assets.orchestration.lineage.findings import PUBLISHED_IDS_KEPT, lineage_findings
+from aivj_assets.orchestration.lineage.join import ClusterChoice, JoinedBatch, Joining, ids_are_current
+from aivj_assets.orchestration.lineage.store import Lineage, lineage_of
 from aivj_assets_tests.builders import embeddings_meta, write_frames_meta, write_index, write_manifest
 from aivj_assets_tests.lineage_builders import names, sha, style_rows
 

@@ -14,7 +14,7 @@ from aivj_assets.contracts.lineage import LineageEnergy
 from aivj_assets.contracts.run_meta import RunMeta
 from aivj_assets.layout import BatchKey
 from aivj_assets.orchestration.assets.publication import gather, keep_cuts, load_accepted, publish
-from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
+from aivj_assets.orchestration.lineage.acts import LineageActConfig, perform
 from aivj_assets_tests.house import House
 from aivj_assets_tests.lineage_builders import style_rows
 

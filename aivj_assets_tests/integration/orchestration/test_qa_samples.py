@@ -14,7 +14,7 @@ from PIL import Image
 from aivj_assets.contracts.clusters import Clusters
 from aivj_assets.contracts.qa_index import QaIndex
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration.cluster_moves import cluster_moves
+from aivj_assets.orchestration.lineage.moves import cluster_moves
 from aivj_assets_tests.house import House
 from aivj_assets_tests.integration.orchestration.test_lineage import COUNT, Library, five
 

@@ -10,11 +10,11 @@ import pytest
 from aivj_assets.contracts.reactivity import Reactivity
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.assets.reactivity import reactivity
+from aivj_assets.orchestration.commands.reactivity import summary
 from aivj_assets.orchestration.file_lock import held_lock
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import explain_run
 from aivj_assets.orchestration.partitions import PACKS
-from aivj_assets.orchestration.reactivity import summary
 from aivj_assets.orchestration.resources import DataRootResource, RendererResource
 from aivj_assets_tests.builders import NOW, style_index, write_batch
 from aivj_assets_tests.integration.orchestration.conftest import Says

@@ -17,8 +17,6 @@ from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.contracts.rehearsal import Rehearsal, Violation
 from aivj_assets.contracts.show_log import PickLine, read_show_log
 from aivj_assets.layout import DataRoot, write_json_atomic
-from aivj_assets.orchestration import pack_command
-from aivj_assets.orchestration import rehearsal as command_module
 from aivj_assets.orchestration.assets import rehearsal as asset_module
 from aivj_assets.orchestration.assets.rehearsal import (
     STAGES,
@@ -28,6 +26,8 @@ from aivj_assets.orchestration.assets.rehearsal import (
     rehearsal_clean,
     stage_of,
 )
+from aivj_assets.orchestration.commands import pack as pack_command
+from aivj_assets.orchestration.commands import rehearsal as command_module
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import RunOutcome, explain_run
 from aivj_assets.orchestration.partitions import PACKS

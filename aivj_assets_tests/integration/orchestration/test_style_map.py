@@ -11,12 +11,12 @@ import pytest
 from aivj_assets.contracts.style_map import StyleMap, load_points
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import pack_command
 from aivj_assets.orchestration.assets import style_map as asset_module
 from aivj_assets.orchestration.assets.style_map import gather_map, make_map, style_map
+from aivj_assets.orchestration.commands import pack as pack_command
 from aivj_assets.orchestration.instance import open_instance
 from aivj_assets.orchestration.launch import RunOutcome
-from aivj_assets.orchestration.lineage_store import Lineage, lineage_of
+from aivj_assets.orchestration.lineage.store import Lineage, lineage_of
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import all_batches, commands
-from aivj_assets.orchestration.commands import BatchOptions, run_and_report
+from aivj_assets.orchestration.commands import all_batches
+from aivj_assets.orchestration.commands import batch as commands
+from aivj_assets.orchestration.commands.batch import BatchOptions, run_and_report
 from aivj_assets_tests.builders import seed_storage, write_manifest
 
 

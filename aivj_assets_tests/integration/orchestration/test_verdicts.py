@@ -23,16 +23,16 @@ from aivj_assets.definitions import build_definitions
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
 from aivj_assets.orchestration.batch_status import batch_status
+from aivj_assets.orchestration.commands.verdicts import packs_to_publish
 from aivj_assets.orchestration.guard import Evaluation, latest_evaluation, latest_materialization
 from aivj_assets.orchestration.instance import open_instance
-from aivj_assets.orchestration.lineage_acts import LineageActConfig, perform
+from aivj_assets.orchestration.lineage.acts import LineageActConfig, perform
 from aivj_assets.orchestration.resources import DataRootResource
 from aivj_assets.orchestration.reuse import is_published
-from aivj_assets.orchestration.verdicts import Stored, import_files
-from aivj_assets.orchestration.verdicts_commands import packs_to_publish
-from aivj_assets.orchestration.verdicts_known import Judged, known_verdicts
-from aivj_assets.orchestration.verdicts_record import bring_up_to_date
-from aivj_assets.orchestration.verdicts_sensor import import_qa_verdicts
+from aivj_assets.orchestration.verdicts.intake import Stored, import_files
+from aivj_assets.orchestration.verdicts.known import Judged, known_verdicts
+from aivj_assets.orchestration.verdicts.record import bring_up_to_date
+from aivj_assets.orchestration.verdicts.sensor import import_qa_verdicts
 from aivj_assets_tests.builders import seed_storage
 from aivj_assets_tests.house import House
 from aivj_assets_tests.lineage_builders import style_rows

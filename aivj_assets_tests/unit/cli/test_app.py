@@ -13,7 +13,8 @@ from aivj_assets.cli.run import parse_settings
 from aivj_assets.cli.terminal import EXIT_FAILED
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import commands, doctor
+from aivj_assets.orchestration.commands import batch as commands
+from aivj_assets.orchestration.commands import doctor
 from aivj_assets.render import machine
 from aivj_assets_tests.builders import seed_storage, write_batch, write_manifest
 

@@ -10,8 +10,8 @@ import pytest
 
 from aivj_assets.cli import app as cli
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import all_batches
-from aivj_assets.orchestration.commands import BatchOptions
+from aivj_assets.orchestration.commands import all_batches
+from aivj_assets.orchestration.commands.batch import BatchOptions
 from aivj_assets_tests.builders import write_manifest
 
 

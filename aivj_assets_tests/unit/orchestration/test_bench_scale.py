@@ -12,13 +12,13 @@ import pytest
 from aivj_assets.contracts.render_parameters import RenderParameters
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
-from aivj_assets.orchestration.bench_scale.growth import growth_of
-from aivj_assets.orchestration.bench_scale.memory import MemoryWatch
-from aivj_assets.orchestration.bench_scale.pictures import draw, preset_text
-from aivj_assets.orchestration.bench_scale.rehearse import ScaleBatch, ScaleOptions, ScaleState
-from aivj_assets.orchestration.bench_scale.report import find_bounds, growth, idle_fraction, super_linear
-from aivj_assets.orchestration.bench_scale.run_times import step_name
-from aivj_assets.orchestration.bench_scale.stand_in import stand_in_environment
+from aivj_assets.orchestration.bench.scale.growth import growth_of
+from aivj_assets.orchestration.bench.scale.memory import MemoryWatch
+from aivj_assets.orchestration.bench.scale.pictures import draw, preset_text
+from aivj_assets.orchestration.bench.scale.rehearse import ScaleBatch, ScaleOptions, ScaleState
+from aivj_assets.orchestration.bench.scale.report import find_bounds, growth, idle_fraction, super_linear
+from aivj_assets.orchestration.bench.scale.run_times import step_name
+from aivj_assets.orchestration.bench.scale.stand_in import stand_in_environment
 from aivj_assets.render.answer import RefusedPreset, RenderedPreset, judge_answer
 from aivj_assets.render.probe import build_payload, describe_renderer
 from aivj_assets.render.session import RenderSession

@@ -13,8 +13,8 @@ from aivj_assets.contracts.findings import Finding
 from aivj_assets.embed.precision import DeviceFacts, describe_device
 from aivj_assets.errors import UserError
 from aivj_assets.layout import DataRoot
-from aivj_assets.orchestration import doctor
-from aivj_assets.orchestration.doctor import (
+from aivj_assets.orchestration.commands import doctor
+from aivj_assets.orchestration.commands.doctor import (
     Doctor,
     DoctorOptions,
     device_problems,

@@ -9,8 +9,8 @@ import pytest
 from aivj_assets.contracts.pack_settings import PACK_SETTINGS_NAME, ClusterSettings, PackSettings
 from aivj_assets.layout import DataRoot
 from aivj_assets.orchestration.assets.clusters import ClusterConfig, chosen
-from aivj_assets.orchestration.commands import BatchOptions, merged_settings
-from aivj_assets.orchestration.lineage_join import ClusterChoice
+from aivj_assets.orchestration.commands.batch import BatchOptions, merged_settings
+from aivj_assets.orchestration.lineage.join import ClusterChoice
 
 PACKS = ClusterSettings(k=48, reason="the k report\n suggests it")
 

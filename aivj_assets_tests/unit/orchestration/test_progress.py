@@ -12,7 +12,8 @@ from rich.console import Console
 
 from aivj_assets.contracts.progress import WorkProgress
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration import commands, follow
+from aivj_assets.orchestration.commands import batch as commands
+from aivj_assets.orchestration.commands import follow
 
 BATCH = BatchKey("pack")
 

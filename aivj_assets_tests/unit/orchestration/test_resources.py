@@ -8,8 +8,8 @@ import pytest
 from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
 from aivj_assets.embed.lite0 import LITE0
 from aivj_assets.layout import BatchKey, DataRoot, write_json_atomic
-from aivj_assets.orchestration.bench import bench_choice
-from aivj_assets.orchestration.commands import BatchOptions, merged_settings
+from aivj_assets.orchestration.bench.embed import bench_choice
+from aivj_assets.orchestration.commands.batch import BatchOptions, merged_settings
 from aivj_assets.orchestration.resources import EmbedderResource, pack_choice
 
 PACK = EmbedderSettings(model="ViT-L-14", pretrained="openai")

@@ -10,7 +10,7 @@ from aivj_assets.cluster.lineage import found, join
 from aivj_assets.cluster.rows import FloatRows
 from aivj_assets.cluster.version import Version
 from aivj_assets.contracts.clusters import cluster_id
-from aivj_assets.orchestration.verdicts_known import cluster_changes
+from aivj_assets.orchestration.verdicts.known import cluster_changes
 from aivj_assets_tests.lineage_builders import MODEL, PARAMETERS, batch_of, names, style_rows
 
 

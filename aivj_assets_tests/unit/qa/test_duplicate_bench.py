@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> DataRoot:
 
 
 def bench(root: DataRoot) -> DuplicateBench:
-    from aivj_assets.orchestration.duplicate_bench import bench_batch
+    from aivj_assets.orchestration.bench.duplicates import bench_batch
 
     return bench_batch(root, KEY).bench
 

@@ -1,0 +1,1 @@
+"""Taking in what an earlier tool made for a pack."""

@@ -1,0 +1,1 @@
+"""What `aivj bench …` measures with, where it takes Dagster or several rooms."""
