@@ -160,6 +160,46 @@ def test_presets_that_cannot_be_shown_are_passed_over_and_told(
     expect(show.page.locator("#notices")).to_contain_text("Passed over Author - ")
 
 
+def test_a_preset_that_hangs_is_taken_off_and_the_show_goes_on(
+    open_show: Open, tmp_path: Path, preset_text: Callable[..., str]
+) -> None:
+    root = DataRoot(tmp_path / "root")
+    hanging = {
+        "hangs-at-once": preset_text("", init_eqs_str="while (true) {}"),
+        "hangs-later": preset_text("while (a.frame > 30) { a.q1 = a.q1 + 1; }"),
+    }
+    calm = QUICK.model_copy(update={"min_dwell_seconds": DwellSeconds(calm=60, groove=60, peak=60)})
+    working = {"good": preset_text("a.q1 = 1;"), "fine": preset_text("a.q1 = 2;")}
+    publish_pack(root, {**hanging, **working}, energy="groove", selection=calm)
+    show = open_show(root)
+    page = show.page
+    name = page.locator("#preset-name")
+
+    def failed() -> dict[str, str]:
+        return {end.preset_id: end.error or "" for end in show.ends() if end.ended_by == "failed"}
+
+    def is_working_shown() -> bool:
+        return show.picks()[-1].preset_id in working and page.locator(".deck.on").count() > 0
+
+    page.locator("#play-given").click()
+    show.until(show.picks)
+    for least in range(1, len(hanging) + 1):
+        while len(failed()) < least:
+            show.until(lambda least=least: len(failed()) >= least or is_working_shown(), 30)
+            if len(failed()) < least:
+                page.keyboard.press("s")
+                page.wait_for_timeout(500)
+    assert set(failed()) == set(hanging)
+    assert all("nothing was heard of it" in error for error in failed().values())
+    expect(page.locator("#notices")).to_contain_text("Passed over Author - hangs-")
+    # The show goes on, on stages that were made anew.
+    show.until(is_working_shown)
+    shown = name.inner_text()
+    page.keyboard.press("s")
+    expect(name).to_have_text("Author - fine" if shown == "Author - good" else "Author - good")
+    page.locator(".deck.on").first.wait_for()
+
+
 def test_a_file_that_is_no_music_is_one_line_and_another_can_be_chosen(
     open_show: Open, root: DataRoot, tmp_path: Path, music: Path
 ) -> None:
