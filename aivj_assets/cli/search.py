@@ -62,7 +62,8 @@ def search(
     root: RootOption = None,
 ) -> None:
     """Find presets by a text: a table, and a page with pictures. Needs embeddings of OpenCLIP."""
-    from aivj_assets.orchestration.commands.search import ModelOptions, SearchRequest, label_presets, search_by_text
+    from aivj_assets.orchestration.card_model import ModelOptions
+    from aivj_assets.orchestration.commands.search import SearchRequest, label_presets, search_by_text
 
     asked = [text.strip() for text in texts or [] if text.strip()]
     if bool(asked) == (labels is not None):
@@ -93,8 +94,8 @@ def similar(
     root: RootOption = None,
 ) -> None:
     """Find presets that look like a preset or an image: a table, and a page with pictures."""
+    from aivj_assets.orchestration.card_model import ModelOptions
     from aivj_assets.orchestration.commands.search import (
-        ModelOptions,
         SearchRequest,
         similar_to_image,
         similar_to_presets,

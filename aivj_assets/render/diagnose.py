@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import mannwhitneyu
-
 from aivj_assets.contracts.frames_index import FailedRecord, OkRecord
 from aivj_assets.contracts.gates import Change, GateVerdict, first_frame_digests
 from aivj_assets.contracts.render_parameters import RenderParameters, is_pixel_parameter
@@ -119,6 +117,9 @@ def _rising(batch: RejectedBatch) -> str | NoRemedy:
     A browser's presets are dealt from the whole manifest in its order, so that a place in it is one in every browser's
     life; the order of rendering is that of the night.
     """
+    # Here: importing it takes a second, and a whole process of Dagster has no use for it.
+    from scipy.stats import mannwhitneyu
+
     orders = (
         ("the manifest", list(batch.records)), ("the run", sorted(batch.records, key=lambda record: record.at)),
     )  # fmt: skip

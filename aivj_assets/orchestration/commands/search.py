@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from aivj_assets.contracts.embeddings import EmbeddingsMeta, ModelCard, require_same_card
+from aivj_assets.contracts.embeddings import EmbeddingsMeta, require_same_card
 from aivj_assets.contracts.manifest import preset_slug
 from aivj_assets.contracts.pack_settings import PackSettings
-from aivj_assets.embed.choose import AUTO, OPENCLIP, EmbedderChoice, load_model
-from aivj_assets.embed.lite0 import LITE0
 from aivj_assets.embed.model import TorchModel
 from aivj_assets.embed.search import (
     Match,
@@ -26,29 +24,18 @@ from aivj_assets.embed.search import (
     image_vector,
     mean_direction,
     rank_labels,
-    require_model_of_rows,
     text_vectors,
 )
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchKey, DataRoot
+from aivj_assets.orchestration.card_model import ModelOptions, is_offline, load_model_of_card
 from aivj_assets.orchestration.guard import acceptance_problem
 from aivj_assets.orchestration.instance import open_instance, storage_errors
-from aivj_assets.orchestration.resources import PRETRAINED_VARIABLE, choose_embedder
 from aivj_assets.orchestration.search_rows import PackRows, SearchedPack
 from aivj_assets.report.matches import BestLabel, MatchGroup, MatchView, SearchResult, print_result, write_page
 
-_LOCAL = "local:"
 _STAGE = "embeddings"
 _STEM_LIMIT = 48  # characters: Windows limits a whole path to 260
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Which model the command line names; by default the one of the pack's rows."""
-
-    embedder: str | None = None
-    pretrained: str | None = None
-    device: str | None = AUTO
 
 
 @dataclass(frozen=True)
@@ -60,7 +47,7 @@ class SearchRequest:
     count: int = 24
     html: Path | None = None
     as_json: bool = False
-    model: ModelOptions = ModelOptions()
+    model: ModelOptions = field(default_factory=ModelOptions)
 
 
 def search_by_text(console: Console, request: SearchRequest, texts: Sequence[str]) -> None:
@@ -158,7 +145,7 @@ def open_pack(request: SearchRequest) -> SearchedPack:
 
 def load_text_model(pack: SearchedPack, options: ModelOptions) -> TorchModel:
     """Load the rows' model for its text side; one that is known to have none is not loaded."""
-    model = None if _is_offline(pack.card) else load_query_model(pack, options)
+    model = None if is_offline(pack.card) else load_query_model(pack, options)
     if model is None or model.encode_text is None:
         raise UserError(
             f"The embeddings of '{pack.name}' are of {pack.card.model}, which has no text side: `aivj similar` works "
@@ -171,58 +158,6 @@ def load_query_model(pack: SearchedPack, options: ModelOptions) -> TorchModel:
     """Load the model of a pack's rows; raises `UserError` when it cannot be had or is another one."""
     with _told(f"Loading {pack.card.model}"):
         return load_model_of_card(pack.card, options, PackSettings.of_pack(pack.root, pack.pack), os.environ)
-
-
-def load_model_of_card(
-    card: ModelCard, options: ModelOptions, settings: PackSettings, environ: Mapping[str, str]
-) -> TorchModel:
-    """Load the model behind a card; raises `UserError` when it cannot be had or is another one."""
-    model = load_model(
-        query_choice(card, options, settings, environ),
-        environ,
-        device=None if options.device == AUTO else options.device,
-        max_frames_per_preset=card.max_frames_per_preset,
-    )
-    require_model_of_rows(card, model.card)
-    return model
-
-
-def query_choice(
-    card: ModelCard, options: ModelOptions, settings: PackSettings, environ: Mapping[str, str]
-) -> EmbedderChoice:
-    """Return the choice of the model behind a card: what the options name, else by its own name. Nothing is loaded.
-
-    The weights of a local file or folder have no name that could be looked up: they are sought among `--pretrained`,
-    the pack's settings and `AIVJ_PRETRAINED`, by the file's name in the last two. Raises `UserError` otherwise.
-    """
-    is_own = options.embedder in {None, AUTO, card.model, LITE0 if _is_offline(card) else OPENCLIP}
-    if not is_own:
-        raise UserError(
-            f"The embeddings are of {card.model} ({card.pretrained}): --embedder {options.embedder} is another model, "
-            "whose vectors cannot be compared with them. Leave --embedder out."
-        )
-    if _is_offline(card):
-        return choose_embedder(LITE0, None, environ)
-    return choose_embedder(card.model, options.pretrained or _known_weights(card, settings, environ), environ)
-
-
-def _is_offline(card: ModelCard) -> bool:
-    # Also with what its name may carry behind it: no variant of the offline model has a text side.
-    return card.model.startswith(LITE0)
-
-
-def _known_weights(card: ModelCard, settings: PackSettings, environ: Mapping[str, str]) -> str:
-    if not card.pretrained.startswith(_LOCAL):
-        return card.pretrained
-    # A folder names the model, too; a file only the weights.
-    name = (card.model if card.model.startswith(_LOCAL) else card.pretrained).removeprefix(_LOCAL)
-    for place in (settings.embedder.pretrained, environ.get(PRETRAINED_VARIABLE, "").strip()):
-        if place and Path(place).expanduser().resolve().name == name:
-            return place
-    raise UserError(
-        f"The embeddings are of {card.model} with the local weights '{name}', and nothing says where they lie: name "
-        f"them with --pretrained, or set {PRETRAINED_VARIABLE}."
-    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from aivj_assets.embed.model import TorchModel
 from aivj_assets.embed.search import text_vectors
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir, BatchKey, DataRoot
-from aivj_assets.orchestration.commands.search import ModelOptions, load_model_of_card
+from aivj_assets.orchestration.card_model import ModelOptions, load_model_of_card
 from aivj_assets.orchestration.lineage.store import Lineage
 from aivj_assets.style.appearance import PresetFrames, measure_clusters
 from aivj_assets.style.labels import DEFAULT_LOGIT_SCALE, ZeroShot, compute_labels, zero_shot_labels

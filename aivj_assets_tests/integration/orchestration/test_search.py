@@ -25,7 +25,7 @@ from aivj_assets.contracts.frames_index import OkRecord, read_records
 from aivj_assets.embed.lite0 import LITE0, LITE0_PRETRAINED
 from aivj_assets.embed.openclip import load_openclip
 from aivj_assets.layout import BatchKey, DataRoot
-from aivj_assets.orchestration.commands import search
+from aivj_assets.orchestration import card_model
 from aivj_assets.orchestration.guard import (
     INPUTS_METADATA,
     acceptance_problem,
@@ -167,7 +167,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: Any, **_options: Any) -> None:
         raise AssertionError("no model is needed here")
 
-    monkeypatch.setattr(search, "load_model", refuse)
+    monkeypatch.setattr(card_model, "load_model", refuse)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from aivj_assets.contracts.pack_settings import EmbedderSettings, PackSettings
 from aivj_assets.embed.lite0 import LITE0, LITE0_PRETRAINED
 from aivj_assets.errors import UserError
 from aivj_assets.layout import BatchDir
-from aivj_assets.orchestration.commands.search import ModelOptions, query_choice
+from aivj_assets.orchestration.card_model import ModelOptions, query_choice
 from aivj_assets.orchestration.search_rows import closest, shown_picture
 from aivj_assets_tests.builders import embeddings_meta, ok_record
 
