@@ -9,6 +9,7 @@ const NAME_LIMIT_MS = 15_000; // until then it has booted, or the browser cannot
 const BOOT_LIMIT_MS = 60_000;
 const LOAD_LIMIT_MS = 12_000;
 const SILENT_LIMIT_MS = 8_000;
+const NOBODYS = -1; // a pick of a show that is over
 const CODES = /^[a-z-]{1,40}$/;
 
 function isText(value, most) {
@@ -52,8 +53,9 @@ class Deck {
     this.say(this, data);
   }
 
-  load(token, text, width, height) {
+  load(token, number, text, width, height) {
     this.token = token;
+    this.number = number;
     this.state = "loading";
     this.since = this.heardAt = performance.now();
     this.port.postMessage({ type: "load", token, text, width, height });
@@ -89,7 +91,7 @@ export class Decks {
     this.hasNames = true;
     this.deckOf = [this.#make(), null]; // the second boots when the first has: the first pick waits for one only
     this.top = null; // the deck on screen
-    this.loading = null; // {deck, token, number, fadeMs, isDropped}: one at a time, and never broken off
+    this.loading = null; // {deck, fadeMs, isDropped}: one at a time, and never broken off
     this.next = null; // {number, text, fadeMs}: what comes after it
     this.scale = 1;
     this.tokens = 0;
@@ -121,11 +123,11 @@ export class Decks {
     const { number, text, fadeMs } = this.next;
     this.next = null;
     this.tokens += 1;
-    this.loading = { deck, token: this.tokens, number, fadeMs, isDropped: false };
+    this.loading = { deck, fadeMs, isDropped: false };
     deck.frame.classList.remove("on");
     const ratio = Math.min(devicePixelRatio || 1, 2) * this.scale;
     const size = (length) => Math.max(64, Math.min(2560, Math.round((length * ratio) / 2) * 2));
-    deck.load(this.tokens, text, size(this.box.clientWidth), size(this.box.clientHeight));
+    deck.load(this.tokens, number, text, size(this.box.clientWidth), size(this.box.clientHeight));
   }
 
   #hear(deck, message) {
@@ -149,22 +151,21 @@ export class Decks {
   }
 
   #finishLoading({ loadMs }) {
-    const { deck, number, fadeMs, isDropped } = this.loading;
+    const { deck, fadeMs, isDropped } = this.loading;
     this.loading = null;
     if (isDropped) deck.clear();
     else {
       // With another one waiting already there is no time for a fade.
-      this.#bring(deck, number, this.next ? 0 : fadeMs);
-      this.events.loaded({ number, loadMs: Number(loadMs) || 0 });
+      this.#bring(deck, this.next ? 0 : fadeMs);
+      this.events.loaded({ number: deck.number, loadMs: Number(loadMs) || 0 });
     }
     this.#load();
   }
 
-  #bring(deck, number, fadeMs) {
+  #bring(deck, fadeMs) {
     deck.state = "playing";
     const old = this.top;
     this.top = deck;
-    this.number = number;
     deck.frame.style.transitionDuration = `${fadeMs}ms`;
     deck.frame.style.zIndex = 2;
     deck.frame.classList.add("on");
@@ -179,18 +180,14 @@ export class Decks {
   }
 
   #fail(deck, code, text, tampered, hung = false) {
-    const { loading } = this;
-    const isLoading = deck === loading?.deck;
-    const number = isLoading ? loading.number : this.number;
-    // One that fades out already, or was dropped, is not missed by anybody.
-    const isMissed = isLoading ? !loading.isDropped : deck === this.top;
     deck.state = "idle";
     deck.token = 0;
     deck.frame.classList.remove("on");
-    if (isLoading) this.loading = null;
+    if (deck === this.loading?.deck) this.loading = null;
     if (deck === this.top) this.top = null;
     if (hung || (Array.isArray(tampered) && tampered.length > 0)) this.#replace(deck);
-    if (isMissed) this.events.failed({ number, code, text });
+    // Also of one that fades out already or was dropped: it is not to be picked again.
+    this.events.failed({ number: deck.number, code, text });
     this.#load();
   }
 
@@ -242,8 +239,10 @@ export class Decks {
     if (this.loading) this.loading.isDropped = true;
     this.top = null;
     for (const deck of this.deckOf) {
-      deck?.frame.classList.remove("on");
-      if (deck !== this.loading?.deck) deck?.clear();
+      if (!deck) continue;
+      deck.number = NOBODYS;
+      deck.frame.classList.remove("on");
+      if (deck !== this.loading?.deck) deck.clear();
     }
   }
 }
