@@ -20,7 +20,7 @@ from aivj_assets.render.environment import BrowserReport, RenderEnvironment
 from aivj_assets_tests.browser.render.test_exactness import EXTRA_IMAGE, MILK_KINDS, PROJECTM, choose
 from aivj_assets_tests.browser.render.workers import contents, render
 
-pytestmark = [pytest.mark.browser, pytest.mark.alone]
+pytestmark = pytest.mark.browser
 
 # The page's modules that only save work, and what stands in for each: nothing is saved.
 SAVING = {

@@ -16,7 +16,7 @@ from aivj_assets.orchestration.instance import open_instance
 from aivj_assets_tests.integration.orchestration.conftest import Says
 
 # Some 60 s on two quiet cores: two runs of the real executor, each of 16 processes.
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_two_batches_go_through_the_real_graph_and_the_same_call_goes_on(says: Says, tmp_path: Path) -> None:
